@@ -62,7 +62,7 @@ def test_another_function_is_refused_with_what_is_wanted(file: Path, attribute: 
 
 def test_where_an_agent_is_needed_a_guest_is_refused_and_left_out_beside_agents(file: Path) -> None:
     assert list(load_agents([str(file)])) == ["agent"]
-    with pytest.raises(BadTargetError, match="told runs its runs by code of its own: only a worker can run it"):
+    with pytest.raises(BadTargetError, match="told runs its runs by code of its own"):
         load_agents([f"{file}:told"])
 
 

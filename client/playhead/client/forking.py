@@ -13,7 +13,7 @@ from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.errors import RequestNotFoundError, RunConflictError, RunExistsError
 from playhead.runtime.core.fork import Fork, check_effects, differing, first_record, next_records
-from playhead.runtime.core.records import CycleStarted, Entry, ModelStarted, Record, RunClaimed, StateChanged, now_ms
+from playhead.runtime.core.records import Entry, ModelStarted, Record, RunClaimed, StateChanged, now_ms
 from playhead.runtime.core.segments import changes_state, expanded, record_of
 from playhead.runtime.core.session import BeganFrom, StoredMessages
 from playhead.runtime.core.storable import ANY_SIZE
@@ -162,9 +162,8 @@ async def _began_from(log: LogReader, parent: _Parent) -> StoredMessages:
         for _, _, record in page:
             if isinstance(record, StateChanged) and record.begins:
                 state = record.values
-            if isinstance(record, CycleStarted):
+            if (began := BeganFrom.told_by(record)) is not None:
                 try:
-                    began = BeganFrom.of(record)
                     return StoredMessages(began.cut, await session_messages(log, info, began), state)
                 except RequestNotFoundError as error:
                     raise ValueError(f"{error}: it cannot be forked") from error

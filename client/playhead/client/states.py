@@ -19,7 +19,7 @@ from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.left_call import whole_answer
 from playhead.runtime.core.made import MadeAgent
 from playhead.runtime.core.open_calls import OpenCall, open_calls
-from playhead.runtime.core.records import AgentMade, CycleStarted, Entry, Record, RunClaimed
+from playhead.runtime.core.records import AgentMade, Entry, Record, RunClaimed
 from playhead.runtime.core.segments import Segment, record_of
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import RunState, initial, open_chunks
@@ -136,8 +136,8 @@ class States:
                 self._claims.append((seq, made.digest))
                 self._definitions[made.digest] = made.definition
         if self._began is None:
-            begun = (BeganFrom.of(one) for one in segment.values if isinstance(one, CycleStarted))
-            self._began = next(begun, None)
+            told = (BeganFrom.told_by(one) for one in segment.values if type(one) is not list)
+            self._began = next((one for one in told if one is not None), None)
 
     async def _block_of(self, seq: int) -> list[Entry]:
         """The records of the block of `seq`, at least up to it."""

@@ -37,7 +37,7 @@ def load_agents(targets: Sequence[str]) -> dict[str, AgentSource]:
     agents = {name: one for name, one in served.items() if not isinstance(one, Guest)}
     if served and not agents:
         raise BadTargetError(
-            f"{', '.join(served)} runs its runs by code of its own: only a worker can run it. Here an Agent is needed"
+            f"{', '.join(served)} runs its runs by code of its own, and is not an Agent: `load_served` loads it"
         )
     return agents
 

@@ -29,7 +29,7 @@ from playhead.runtime.core.arguments import check_choice
 from playhead.runtime.log.listing import RunFilter
 from playhead.runtime.replay.differences import KINDS
 from playhead.runtime.replay.verify import Half
-from playhead.runtime.targets import load_agents, load_tools
+from playhead.runtime.targets import load_served, load_tools
 
 __all__ = ["junit", "verify"]
 
@@ -70,7 +70,7 @@ def verify(
 ) -> None:
     """Check today's code of an agent against recorded runs. Only its hooks are called; nothing is written to the log."""
     *runs, target = names
-    agents = load_agents([target])
+    agents = load_served([target])
     wanted = list(agents) if agent is None else [agent]
     filters = [filters_of(agent=one, state=state, since=since) for one in wanted]
     job = Job(None, prefix, target, **_checked(tools=tools, model=model, hooks=hooks, ignore=ignore or ()))
@@ -139,7 +139,7 @@ def _checked(*, tools: str, model: str, hooks: str, ignore: Sequence[str]) -> _H
 async def _with_progress(job: Job, runs: Sequence[str], processes: int) -> list[Outcome]:
     """Verify one run here, or several in processes, with a progress bar on a terminal."""
     if len(runs) == 1:
-        return [await verified(runs[0], job, load_agents([job.target]))]
+        return [await verified(runs[0], job, load_served([job.target]))]
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("verifying", total=len(runs))

@@ -13,12 +13,13 @@ from anyio import CapacityLimiter, to_process
 from playhead.client.cli.reach import opened
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.as_tool import agent_within
-from playhead.runtime.agent.factory import AgentSource
 from playhead.runtime.agent.of_run import agent_of_today
+from playhead.runtime.agent.serving import Served
 from playhead.runtime.core.errors import BadTargetError, PlayheadError
+from playhead.runtime.host.guest import Guest
 from playhead.runtime.replay.differences import Difference
 from playhead.runtime.replay.verify import Half, verify
-from playhead.runtime.targets import load_agents, load_tools
+from playhead.runtime.targets import load_served, load_tools
 from playhead.runtime.tools.decorator import as_tool
 
 __all__ = ["Job", "Outcome", "agent_for", "verified", "verify_many"]
@@ -94,7 +95,7 @@ class Outcome:
         return {**told, "difference": place, "notes": list(self.notes), "error": self.error}
 
 
-def agent_for(name: str, agents: dict[str, AgentSource], *, target: str) -> AgentSource:
+def agent_for(name: str, agents: dict[str, Served], *, target: str) -> Served:
     """The agent for a run; for a run of an agent that is a tool, the one that has the tool.
 
     If the target has only one agent, it is used even if its name has changed.
@@ -111,20 +112,22 @@ def agent_for(name: str, agents: dict[str, AgentSource], *, target: str) -> Agen
     return agents.get(name) or next(iter(agents.values()))
 
 
-async def verified(run: str, job: Job, agents: dict[str, AgentSource]) -> Outcome:
+async def verified(run: str, job: Job, agents: dict[str, Served]) -> Outcome:
     """Verify one run, which may be in a file. An error that prevents it is an outcome too."""
     began = time.monotonic()
     try:
         async with opened(run, job.url, job.prefix) as found:
             name = (await found.info()).agent
             (first,) = await found.log.read(found.id, limit=1)
-            agent = await agent_of_today(agent_for(name, agents, target=job.target), found.id, first.record)
-            stubs = [stub for stub in job.stubs if as_tool(stub).name in agent.tools]
+            agent, stubs = agent_for(name, agents, target=job.target), job.stubs
+            if not isinstance(agent, Guest):
+                agent = await agent_of_today(agent, found.id, first.record)
+                stubs = [stub for stub in stubs if as_tool(stub).name in agent.tools]
             tools: Half = "live" if job.tools == "live" else "recorded"
             told = await verify(
                 found, agent, tools=tools, model=job.model, hooks=job.hooks, stubs=stubs, ignore=job.ignore
             )
-    except PlayheadError as error:
+    except (PlayheadError, ValueError) as error:
         return Outcome(run, error=str(error), took_s=time.monotonic() - began)
     took = time.monotonic() - began
     return Outcome(run, name, told.records, told.difference, told.notes, took_s=took)
@@ -132,7 +135,7 @@ async def verified(run: str, job: Job, agents: dict[str, AgentSource]) -> Outcom
 
 def _verify_batch(job: Job, runs: Sequence[str]) -> list[Outcome]:
     """Verify runs in this process."""
-    agents = load_agents([job.target])
+    agents = load_served([job.target])
 
     async def main() -> list[Outcome]:
         return [await verified(run, job, agents) for run in runs]

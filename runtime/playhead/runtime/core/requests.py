@@ -15,7 +15,7 @@ from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.message_assembler import partial_text
 from playhead.runtime.core.model_input import ModelRequest, model_request, summary_request
-from playhead.runtime.core.records import CycleStarted, Entry, ModelStarted, RunClaimed
+from playhead.runtime.core.records import Entry, ModelStarted, RunClaimed
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import open_chunks
 from playhead.runtime.core.terms import Terms
@@ -27,7 +27,8 @@ _DIFFERING: Final = ("messages", "tool_specs", "system_prompt", "tool_choice")
 
 def began_from(entries: Sequence[Entry]) -> BeganFrom:
     """The messages of its session that the run began from; none if it has not begun."""
-    return next((BeganFrom.of(one.record) for one in entries if isinstance(one.record, CycleStarted)), BeganFrom())
+    told = (BeganFrom.told_by(one.record) for one in entries)
+    return next((one for one in told if one is not None), BeganFrom())
 
 
 def claimed_definition(entries: Sequence[Entry]) -> str:

@@ -11,14 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from playhead.runtime.core.context import is_marker
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.history_repair import blocks_of, lacks_results
-from playhead.runtime.core.records import CycleStarted
+from playhead.runtime.core.records import CycleStarted, StepFinished
 
-__all__ = ["BeganFrom", "StoredMessages", "check_fork_place", "first_kept", "fork_of", "said_in"]
+__all__ = ["BEGAN_STEP", "BeganFrom", "StoredMessages", "check_fork_place", "first_kept", "fork_of", "said_in"]
+
+
+BEGAN_STEP: Final = "/session:1"
+"""The key of the first step of a guest whose run has a session: it tells what the run began from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,22 @@ class BeganFrom:
     def of(cls, record: CycleStarted) -> BeganFrom:
         """What the record tells of its run."""
         return cls(record.session_cut, record.session_messages)
+
+    @classmethod
+    def told_by(cls, record: object) -> BeganFrom | None:
+        """What any record tells of it: a `cycle.started`, and the first step of a guest; None for others."""
+        match record:
+            case CycleStarted():
+                return cls.of(record)
+            case StepFinished(key=key, value={"cut": int(cut), "messages": int(messages)}) if key == BEGAN_STEP:
+                return cls(cut, messages)
+            case _:
+                return None
+
+    @property
+    def value(self) -> dict[str, int]:
+        """The value of the first step of a guest."""
+        return {"cut": self.cut, "messages": self.count}
 
 
 class StoredMessages(NamedTuple):

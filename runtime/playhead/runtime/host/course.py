@@ -7,7 +7,7 @@ tool calls ask for what they gave by their keys, in any order.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, cast
 
@@ -60,6 +60,7 @@ class RecordedTool(NamedTuple):
     """A tool call of the log.
 
     Attributes:
+        begins: Its first `tool.started`, if it has one.
         starts: How often its body was begun.
         asked: How often it stopped to ask something.
         begun: Whether its body was begun after it last asked, or at all.
@@ -68,6 +69,7 @@ class RecordedTool(NamedTuple):
         interrupts: What it asked when it last stopped.
     """
 
+    begins: Entry | None = None
     starts: int = 0
     asked: int = 0
     begun: bool = False
@@ -85,9 +87,14 @@ class RecordedAnswer(NamedTuple):
 
 
 class Course:
-    """The records of a run that its guest has not come to again. Each is taken once."""
+    """The records of a run that its guest has not come to again. Each is taken once.
+
+    Attributes:
+        told: By digest, what the log has of the requests of its model calls.
+    """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
+        self.told: dict[str, Any] = {}
         self._lanes: dict[str, deque[Entry]] = {}
         self._steps: dict[str, Entry] = {}
         self._calls: dict[str, RecordedCall] = {}
@@ -100,6 +107,8 @@ class Course:
         withdrawn = [one.record.supersedes for one in entries if isinstance(one.record, ModelRetried)]
         for entry in entries:
             record = entry.record
+            if isinstance(record, ModelStarted | StepFinished):
+                self.told |= record.told
             if isinstance(record, _OWNERS) or record.type in TERMINAL_TYPES:
                 continue
             if isinstance(record, _OF_A_CALL) and any(first <= entry.seq <= last for first, last in withdrawn):
@@ -135,6 +144,11 @@ class Course:
         return bool(self._calls or any(self._lanes.values()))
 
     @property
+    def signalled(self) -> bool:
+        """Whether a signal is still to come."""
+        return bool(self._signals)
+
+    @property
     def left(self) -> bool:
         """Whether anything of the log is still to come."""
         return bool(self._steps or self._calls or self._tools or self._signals or any(self._lanes.values()))
@@ -143,6 +157,17 @@ class Course:
         """Take the next record of a lane."""
         entries = self._lanes.get(lane)
         return entries.popleft() if entries else None
+
+    def retold(self, logged: Entry, same: Callable[[Any], bool]) -> Entry | None:
+        """Take the record in which a later owner told otherwise what this one told, and drop what is between; None if none did."""
+        entries = self._lanes.get(getattr(logged.record, "lane", "")) or deque[Entry]()
+        kind = type(logged.record)
+        for number, entry in enumerate(entries):
+            if entry.epoch > logged.epoch and type(entry.record) is kind and same(entry.record):
+                for _ in range(number):
+                    entries.popleft()
+                return entries.popleft()
+        return None
 
     def drop_events(self, lane: str) -> None:
         """Forget what is still to come of a lane."""
@@ -189,6 +214,20 @@ class Course:
             for key in [key for key in kept if key.startswith(inside)]:
                 del kept[key]
 
+    def drop_unfinished(self, lanes: Collection[str]) -> bool:
+        """Drop what work in progress at the end of the log has there: what these calls did within themselves, events, questions.
+
+        Nothing is dropped if there is something else. Returns whether something was dropped.
+        """
+        inside = tuple(f"{lane}/" for lane in lanes)
+        begun = {lane: one for lane, one in self._tools.items() if not isinstance(one[-1].record, ToolInterrupted)}
+        others = [key for kept in (self._steps, self._calls, begun) for key in kept if not key.startswith(inside)]
+        if others or self._lanes.get("") or self.first() is None:
+            return False
+        for kept in (self._steps, self._calls, self._tools, self._lanes):
+            kept.clear()
+        return True
+
     def answer(self, question: str) -> RecordedAnswer | None:
         """Take the next response to a question."""
         answers = self._answers.get(question)
@@ -225,6 +264,12 @@ class Course:
             found += [one for one in entries if isinstance(one.record, ToolFinished) and lane.count("/") == 1]
         return min(found, default=None, key=lambda one: one.seq)
 
+    def first(self) -> Entry | None:
+        """The first record that the guest has not come to again, but signals; None if there is none."""
+        found = [*self._steps.values(), *(call.started for call in self._calls.values())]
+        found += [entries[0] for entries in (*self._lanes.values(), *self._tools.values()) if entries]
+        return min(found, default=None, key=lambda one: one.seq)
+
     def event_left(self) -> Entry | None:
         """The first event that is still to come; None if there is none."""
         return min((one[0] for one in self._lanes.values() if one), default=None, key=lambda one: one.seq)
@@ -243,6 +288,6 @@ def _tool(entries: Sequence[Entry]) -> RecordedTool:
                 finished = entry
             case _:
                 pass
-    starts = sum(isinstance(one.record, ToolStarted) for one in entries)
+    starts = [one for one in entries if isinstance(one.record, ToolStarted)]
     progress = [one for one in entries if isinstance(one.record, ToolProgressed)]
-    return RecordedTool(starts, asked, begun, finished, progress, interrupts)
+    return RecordedTool(next(iter(starts), None), len(starts), asked, begun, finished, progress, interrupts)

@@ -45,9 +45,11 @@ class GeneratorGuest(Guest):
         for message in prompt_messages(visit.submitted.prompt) or []:
             await _add(recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))
         async with aclosing(self.events(ctx, visit.submitted.prompt)) as events:
+            recorder.code = events
             async for event in events:
                 recorder.check_cancelled()
                 await self._emit(recorder, event)
+        recorder.apply_signals()
         recorder.check_cancelled()
         return await _end(recorder, ctx)
 
@@ -109,6 +111,11 @@ class FunctionGuest(GeneratorGuest):
     def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Call the function."""
         return self._run(ctx, prompt)
+
+    @property
+    def sources(self) -> dict[str, object]:
+        """The function."""
+        return {"": self._run}
 
 
 def is_guest_function(value: object) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.checks import check_agent
@@ -13,6 +14,7 @@ from playhead.runtime.core.overrides import overrides_of, refuse_overrides
 from playhead.runtime.core.records import Record, RunSubmitted
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.core.terms import TERM_OPTIONS
+from playhead.runtime.host.forms import steady
 from playhead.runtime.host.recorder import Recorder
 from playhead.runtime.loop.runner import Opening
 
@@ -70,6 +72,15 @@ class Guest(ABC):
         for name in TERM_OPTIONS:
             if name in options:
                 raise OverrideRefusedError(self.name, f"{name}=", allowed=[])
+
+    @property
+    def sources(self) -> Mapping[str, object]:
+        """The functions that it is made of: its own under an empty name, and those of its tools by their names."""
+        return {}
+
+    def steady(self, value: Any) -> Any:
+        """Plain data of its records without what is made up in each execution, such as random ids and clocks."""
+        return steady(value)
 
     @abstractmethod
     async def drive(self, visit: Visit) -> Record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -57,12 +57,15 @@ class Host:
         error: The exception with which the guest failed, or None.
         rest: The seconds for which the guest sleeps, when `records` ended for that.
         ending: Always False: the end of a guest is known only by its record.
+
+    `recorder` makes the guest's side: another one than `Recorder` lets the guest run again for another purpose.
     """
 
     ending: bool = False
 
-    def __init__(self, guest: Guest, opening: Opening) -> None:
+    def __init__(self, guest: Guest, opening: Opening, *, recorder: Callable[..., Recorder] = Recorder) -> None:
         self._guest = guest
+        self._make_recorder = recorder
         self._opening = opening
         self._control = opening.control
         self.state: RunState = fold(opening.entries, history=opening.said.messages)
@@ -75,6 +78,11 @@ class Host:
         self._recorder: Recorder | None = None
         self._thread: GuestThread | None = None
         self._ends_by: float | None = None  # the time until which the guest may end after a cancel
+
+    @property
+    def course(self) -> Course:
+        """What the guest has not come to again."""
+        return self._recorder.course if self._recorder is not None else Course([])
 
     async def records(self) -> AsyncGenerator[LoopOutput, None]:
         """Yield the records of the guest until it ends, pauses, or is to be handed over."""
@@ -113,7 +121,7 @@ class Host:
             ended=lambda error: _end(pipe, error),
             shared=self._guest.shares_loop,
         )
-        recorder = self._recorder = Recorder(
+        recorder = self._recorder = self._make_recorder(
             opening.run_id,
             course=Course(opening.entries),
             pipe=pipe,
@@ -133,6 +141,8 @@ class Host:
         thread = self._thread
         recorder.at_home()
         recorder.when_cancelled = lambda cancel: thread.cancel_here() if visit.cancel is None else visit.cancel(cancel)
+        if visit.submitted.session is not None:
+            recorder.begins_from(visit.said.began_from)
         try:
             record = await self._guest.drive(visit)
             recorder.check_end()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, Final, cast
 
 from playhead.runtime.core.foreign_chunks import as_chunk, of_chunk
 from playhead.runtime.core.records import ModelChunk, ModelRetried, ModelStarted, Record, StepFinished, now_ms
+from playhead.runtime.host.asked import Asked
 from playhead.runtime.host.course import RecordedCall
-from playhead.runtime.host.forms import closing, digest, is_text_delta, stored_form
+from playhead.runtime.host.forms import closing, is_text_delta, stored_form
 from playhead.runtime.host.raised import recorded
 from playhead.runtime.host.recorder import SCOPE, Recorder
 from playhead.runtime.host.steps import value_of
@@ -22,9 +21,7 @@ __all__ = ["ModelCalls"]
 _TURN_EVERY: Final = 64
 """After so many items everything else on the guest's loop has its turn: a model that never waits would keep a cancel from it."""
 
-_Recording = Callable[[str, object, Callable[[], AsyncIterable[Any]]], AsyncGenerator[Any, None]]
-
-logger: logging.Logger = logging.getLogger("playhead.runs")
+_Recording = Callable[[str, Asked, Callable[[], AsyncIterable[Any]]], AsyncGenerator[Any, None]]
 
 
 class ModelCalls:
@@ -66,24 +63,25 @@ class ModelCalls:
     async def _made(
         self, request: object, stream: Callable[[], AsyncIterable[Any]], record: _Recording, name: str
     ) -> AsyncGenerator[Any, None]:
-        recorder = self._recorder
+        recorder, asked = self._recorder, Asked.of(request)
         key = recorder.key("model", name)
         call, step = recorder.course.call(key), recorder.course.step(key)
         if step is not None:
+            recorder.requested(key, step, asked)
             await recorder.in_turn(step.seq)
             for item in _given(step.record):
                 yield item
             return
         if call is not None:
-            self._compare(call, request, key)
-            if call.whole or recorder.course.cancels:
-                async for item in self._again(call, key, request, stream):
+            recorder.requested(key, call.started, asked)
+            if call.whole or recorder.course.cancels or recorder.offline:
+                async for item in self._again(call, key, stream):
                     yield item
                 return
             first, last = call.started.seq, recorder.course.withdraw(call)
             recorder.put(ModelRetried(at=now_ms(), supersedes=(first, last), reason="its worker stopped half-way"))
         await recorder.goes_live(f"the model call {key.lstrip('/')}")
-        items = record(key, request, stream) if call is None else self._live(key, request, stream)
+        items = record(key, asked, stream) if call is None else self._live(key, asked, stream)
         try:
             async for item in items:
                 yield item
@@ -91,18 +89,8 @@ class ModelCalls:
             await items.aclose()
             recorder.ends_live()
 
-    def _compare(self, call: RecordedCall, request: object, key: str) -> None:
-        """Note a request that differs. Its recorded answer stands: a prompt that has the time in it is common."""
-        if cast("ModelStarted", call.started.record).request != digest(request):
-            logger.info(
-                "run %s: what the agent asks in its %s differs from what record %d has of it; the recorded answer stands",
-                self._recorder.run_id,
-                key.lstrip("/"),
-                call.started.seq,
-            )
-
     async def _again(
-        self, call: RecordedCall, key: str, request: object, stream: Callable[[], AsyncIterable[Any]]
+        self, call: RecordedCall, key: str, stream: Callable[[], AsyncIterable[Any]]
     ) -> AsyncGenerator[Any, None]:
         """The items of a call that is whole, and what it raised. A cancel comes into force between the same two of them.
 
@@ -120,16 +108,20 @@ class ModelCalls:
         elif call.whole:
             recorder.put(StepFinished(at=now_ms(), key=key))
         else:
-            recorder.apply_signals(before=math.inf)
+            recorder.apply_signals()
+            if recorder.offline:
+                await recorder.goes_live(f"the rest of the {key.lstrip('/')}")
             async with aclosing(self._items(key, stream)) as items:
                 async for item in items:
                     yield item
 
     async def _live(
-        self, key: str, request: object, stream: Callable[[], AsyncIterable[Any]]
+        self, key: str, asked: Asked, stream: Callable[[], AsyncIterable[Any]]
     ) -> AsyncGenerator[Any, None]:
-        recorder = self._recorder
-        recorder.put(ModelStarted(at=now_ms(), lane=key, request=digest(request), invocation_state=recorder.restated))
+        recorder, told = self._recorder, self._told(asked)
+        recorder.put(
+            ModelStarted(at=now_ms(), lane=key, request=asked.text, told=told, invocation_state=recorder.restated)
+        )
         async with aclosing(self._items(key, stream)) as items:
             async for item in items:
                 yield item
@@ -160,9 +152,8 @@ class ModelCalls:
         recorder.put_step(StepFinished(at=now_ms(), key=key, value=unseen or None))
 
     async def _whole(
-        self, key: str, request: object, stream: Callable[[], AsyncIterable[Any]]
+        self, key: str, asked: Asked, stream: Callable[[], AsyncIterable[Any]]
     ) -> AsyncGenerator[Any, None]:
-        del request  # nothing is recorded before its end
         self._recorder.retelling.begins(key.rpartition("/")[0])
         items: list[Any] = []
         try:
@@ -173,12 +164,23 @@ class ModelCalls:
                     if len(items) % _TURN_EVERY == 0:
                         await asyncio.sleep(0)
         except GeneratorExit:
-            self._recorder.put_step(StepFinished(at=now_ms(), key=key, value=items))
+            self._end_whole(key, asked, items)
             raise
         except Exception as error:
-            self._recorder.put_step(StepFinished(at=now_ms(), key=key, value=items, error=recorded(error)))
+            self._end_whole(key, asked, items, error=recorded(error))
             raise
-        self._recorder.put_step(StepFinished(at=now_ms(), key=key, value=items))
+        self._end_whole(key, asked, items)
+
+    def _end_whole(self, key: str, asked: Asked, items: list[Any], **raised: Any) -> None:
+        request, told = asked.text, self._told(asked)
+        done = StepFinished(at=now_ms(), key=key, value=items, request=request, told=told, **raised)
+        self._recorder.put_step(done)
+
+    def _told(self, asked: Asked) -> dict[str, Any]:
+        """What the log is told of a request: what no record before has."""
+        told = asked.kept(self._recorder.course.told)
+        self._recorder.course.told |= told
+        return told
 
 
 def _given(record: Record) -> Iterator[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -17,12 +18,14 @@ from typing import Any, Final, cast
 
 from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.codec import encode_record, limit_of
-from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.converse import Chunk, ToolUse
 from playhead.runtime.core.errors import DivergedError, FencedError
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
+    Entry,
     EventEmitted,
     MessageAdded,
+    ModelStarted,
     Record,
     RunPaused,
     SignalReceived,
@@ -30,8 +33,10 @@ from playhead.runtime.core.records import (
     now_ms,
 )
 from playhead.runtime.core.segments import Encoded, compact
+from playhead.runtime.core.session import BEGAN_STEP, BeganFrom
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.host.course import Course
+from playhead.runtime.host.asked import Asked
+from playhead.runtime.host.course import Course, RecordedTool
 from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.pipe import HandOver, Item, Pipe, Raised, Store
 from playhead.runtime.host.raised import recorded
@@ -39,6 +44,8 @@ from playhead.runtime.host.retelling import Retelling
 from playhead.runtime.host.thread import GuestThread
 
 __all__ = ["ADVICE", "SCOPE", "Recorder"]
+
+logger: logging.Logger = logging.getLogger("playhead.runs")
 
 SCOPE: ContextVar[str] = ContextVar("playhead_scope", default="")
 """The lane of the tool call in whose body this code runs; empty outside of any. Keys of what it does begin with it."""
@@ -66,7 +73,14 @@ class Recorder:
             record 1.
         pause_result: What the result of a pause has besides its questions.
         differs: What is known to differ from the execution that wrote the log; empty if nothing is.
+        offline: Whether nothing is done that the log does not have: see `OfflineRecorder`.
+        stops_at_cancel: Whether the guest begins nothing that has an effect once a cancel is in force.
+        code: The async generator that is the guest's own code, if it is one.
     """
+
+    offline: bool = False
+    stops_at_cancel: bool = False
+    code: object = None
 
     def __init__(
         self,
@@ -114,6 +128,11 @@ class Recorder:
         """Whether the log still has something that the guest has not come to again."""
         return self.course.left
 
+    @property
+    def enters_again(self) -> bool:
+        """Whether a call that has ended is entered again, if what is done in it is recorded by itself."""
+        return False
+
     def key(self, kind: str, name: str = "") -> str:
         """A key that nothing else of the run has, the same in every execution: the scope, the kind, the name, a number."""
         first = f"{SCOPE.get()}/{kind}:{key_part(name)}"
@@ -144,6 +163,11 @@ class Recorder:
             self._send(record)
         else:
             self._send(Encoded(record, encode_record(record, limit=limit_of(record, self.limit))))
+
+    def begins_from(self, began: BeganFrom) -> None:
+        """Record which messages of its session the run began from, if the log does not tell."""
+        if self.course.step(BEGAN_STEP) is None and not self.offline:
+            self.put(StepFinished(at=now_ms(), key=BEGAN_STEP, value=began.value))
 
     def put_chunk(self, chunk: Chunk) -> None:
         """Write a chunk of a model."""
@@ -216,8 +240,11 @@ class Recorder:
         if type(logged.record) is type(record) and same(logged.record):
             self.retelling.same(part, record)
             return logged.record
-        if (again := self.retelling.other(part)) is None:
-            await self.fail(self._diverged(f"gave {_shown(record)}", logged.record, logged.seq))
+        again = self.retelling.other(part)
+        if again is None and (retold := self.course.retold(logged, same)) is not None:
+            return retold.record
+        if again is None:
+            await self.fail(self.diverged(f"gave {_shown(record)}", logged))
         self.course.drop_events(lane)
         await self.put_all([*(again or ()), record])
         return record
@@ -228,17 +255,39 @@ class Recorder:
             await self.space()
             self.put(record)
 
+    def requested(self, key: str, logged: Entry, asked: Asked) -> None:
+        """A model call of the log is made again. A request that differs is noted: a prompt that has the time in it is common.
+
+        The recorded answer stands.
+        """
+        if asked.differing(cast("ModelStarted | StepFinished", logged.record).request):
+            logger.info(
+                "run %s: what the agent asks in its %s differs from what record %d has of it; the recorded answer stands",
+                self.run_id,
+                key.lstrip("/"),
+                logged.seq,
+            )
+
+    def called(self, past: RecordedTool, tool_use: ToolUse) -> None:
+        """A tool call is made that the log may have. Its recorded result stands."""
+
+    def gave(self, finished: Entry, result: Any) -> None:
+        """A call that is made again in each execution gave this; the recorded result is `finished`."""
+
     async def fail(self, error: BaseException) -> None:
         """End the run with an error that the guest cannot catch. Does not return."""
         self._send(Raised(error))
         self._over = True
         await asyncio.get_running_loop().create_future()
 
-    def _diverged(self, did: str, logged: Record, seq: int) -> DivergedError:
-        return DivergedError(
-            f"run {self.run_id}: run again after a takeover, the agent {did}, but record {seq} of the log is "
-            f"{_shown(logged)}. {self.differs or ADVICE}"
+    def diverged(self, did: str, logged: Entry) -> DivergedError:
+        """The error of a guest that did something else than this record says."""
+        error = DivergedError(
+            f"run {self.run_id}: run again after a takeover, the agent {did}, but record {logged.seq} of the log is "
+            f"{_shown(logged.record)}. {self.differs or ADVICE}"
         )
+        error.did, error.logged = did, logged
+        return error
 
     def check_end(self) -> None:
         """Check that the guest has come to everything that the log has of it.
@@ -248,7 +297,7 @@ class Recorder:
         """
         missed = self.course.unasked() or self.course.event_left()
         if missed is not None and not self.cancelled:
-            raise self._diverged("ended", missed.record, missed.seq)
+            raise self.diverged("ended", missed)
 
     # What the guest waits for.
 
@@ -379,8 +428,8 @@ class Recorder:
         self._pipe.flush()
         return went_on
 
-    def apply_signals(self, *, before: float) -> None:
-        """Let the signals that are in the log before that record come into force."""
+    def apply_signals(self, *, before: float = math.inf) -> None:
+        """Let the signals that are in the log before that record come into force; all, at the end of a guest."""
         while (logged := self.course.signal(before=before)) is not None:
             self._apply(logged)
 
@@ -442,7 +491,7 @@ class Recorder:
             return False
         missed = self.course.unasked()
         if missed is not None and len(self._thread.tasks) == len(self._to_begin):
-            error = self._diverged(f"began {self._to_begin[0][0]}", missed.record, missed.seq)
+            error = self.diverged(f"began {self._to_begin[0][0]}", missed)
             self._send(Raised(error))  # what waits stays so: no handler of the guest's sees it
             self._over = True
             return False

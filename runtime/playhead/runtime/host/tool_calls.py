@@ -62,6 +62,7 @@ class ToolCalls:
         use, index = _tool_use(call, recorder), recorder.number("tools")
         lane = recorder.lane(use["toolUseId"])
         past = recorder.course.tool(lane)
+        recorder.called(past, use)
         if past.finished is not None:
             recorder.course.forget(lane)
             await recorder.in_turn(past.finished.seq)

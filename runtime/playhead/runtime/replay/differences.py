@@ -34,7 +34,17 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.system_prompt import beside_text
 from playhead.runtime.loop.tool_batch import OUTCOME_UNKNOWN
 
-__all__ = ["KINDS", "Change", "Difference", "decided_by", "essence", "place_of", "record_change", "request_changes"]
+__all__ = [
+    "KINDS",
+    "Change",
+    "Difference",
+    "decided_by",
+    "essence",
+    "place_of",
+    "record_change",
+    "request_changes",
+    "tool_changes",
+]
 
 KINDS: Final = (
     "agent",
@@ -59,6 +69,10 @@ KINDS: Final = (
     "exception",
     "stop_reason",
     "message",
+    "event",
+    "step",
+    "question",
+    "request",
     "result",
     "failure",
     "record",
@@ -318,7 +332,7 @@ def request_changes(
         what = "the blocks of the system prompt"
         yield Change("system_prompt", what, blocks, sent.system_prompt_content, agent)
     specs, choice = differs.get("tool_specs", offered[0]), differs.get("tool_choice", offered[1])
-    yield from _tool_changes(specs or [], plain(sent.tool_specs or []), places)
+    yield from tool_changes(specs or [], plain(sent.tool_specs or []), places)
     if "messages" in differs and differs["messages"] != plain(sent.messages):
         yield Change("history", "the messages that are sent", differs["messages"], sent.messages, agent)
     elif list(recorded.messages) != list(now.messages):
@@ -329,9 +343,10 @@ def request_changes(
         yield Change("model", "the model or its parameters", dict(recorded.model), dict(now.model), agent)
 
 
-def _tool_changes(
+def tool_changes(
     recorded: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], places: Mapping[str, str]
 ) -> Iterator[Change]:
+    """The differences between the tools that a model was offered and those that it is offered now."""
     before, after = {spec["name"]: spec for spec in recorded}, {spec["name"]: spec for spec in now}
     if before.keys() != after.keys():
         yield Change("tools", "the tools that are offered", list(before), list(after), places.get("", ""))

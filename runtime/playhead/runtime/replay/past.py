@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.left_call import joined
-from playhead.runtime.core.records import CycleStarted, Entry, ModelFailed, ModelStarted, RunSubmitted
+from playhead.runtime.core.records import Entry, ModelFailed, ModelStarted, RunSubmitted
 from playhead.runtime.core.segments import changes_state, expanded, record_of
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import RunState, initial
@@ -39,15 +39,28 @@ class Past:
         self._calls: list[list[list[Any]]] = []  # the open call, and those that continue it
 
     @property
+    def run_id(self) -> str:
+        """The run."""
+        return self._recording.run_id
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not known of where the run began from."""
+        return (f"{self.missing} messages of the session that the run began from are gone",) if self.missing else ()
+
+    @property
     def open_chunks(self) -> list[Chunk]:
         """The chunks of the model call that is open, as `state.open_chunks` gives them."""
         if self.state.call_open is None:
             return []
         return joined([[expanded(stored) for stored in call] for call in self._calls])
 
-    async def begin(self, messages: Sequence[Message]) -> None:
-        """Begin before record 1, with an agent's own messages and those of the run's session."""
-        self.state = initial([*messages, *await self._session()])
+    async def begin(self, messages: Sequence[Message], *, told: bool = False) -> None:
+        """Begin before record 1, with an agent's own messages and those of the run's session.
+
+        A run that never began a cycle has all of these; `told`: it has none.
+        """
+        self.state = initial([*messages, *await self._session(told=told)])
 
     def advance(self) -> None:
         """Take the next record, which `tape.peek` has returned."""
@@ -67,20 +80,20 @@ class Past:
         if self.state.call_open is None:
             self._calls = []
 
-    async def _session(self) -> Sequence[Message]:
-        """The messages of the session that the run began from; all, if it never began a cycle."""
+    async def _session(self, *, told: bool) -> Sequence[Message]:
+        """The messages of the session that the run began from."""
         first = await self.tape.peek()
         submitted = first.stored if first is not None else None
         if not isinstance(submitted, RunSubmitted) or submitted.session is None:
             return []
         ahead = 1
-        while (spot := await self.tape.peek(ahead)) is not None and not isinstance(spot.stored, CycleStarted):
-            ahead += 1
-        if spot is not None:
-            self.began_from = BeganFrom.of(cast("CycleStarted", spot.stored))
-            if not self.began_from.count:
-                return []
-        if spot is None:
+        began: BeganFrom | None = None
+        while began is None and (spot := await self.tape.peek(ahead)) is not None:
+            began, ahead = BeganFrom.told_by(spot.stored), ahead + 1
+        self.began_from = began or BeganFrom()
+        if not self.began_from.count and (told or began is not None):
+            return []
+        if began is None:
             return await self._recording.messages(submitted.session)
         messages = await self._recording.history(self.began_from)
         self.missing = max(0, self.began_from.count - len(messages))

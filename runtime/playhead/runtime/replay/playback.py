@@ -59,7 +59,7 @@ from playhead.runtime.tools.tool import (
     ToolItem,
 )
 
-__all__ = ["Playback", "RecordedModel", "RecordedTool", "RecordedWaits"]
+__all__ = ["Playback", "RecordedModel", "RecordedTool", "RecordedWaits", "is_of_the_log"]
 
 _NOT_BY_THE_LOOP: Final = frozenset({"CrashLimitExceeded", "DeadlineExceeded", "ExportedUnfinished", "NoProgress"})
 """The errors with which a worker, the log or an import ends a run in the place of its loop."""
@@ -112,11 +112,11 @@ class Playback:
         if spot is None or spot.epoch != self.epoch or type(spot.stored) is list:
             return spot if spot is not None and spot.epoch == self.epoch else None
         record = spot.record
-        if isinstance(record, RunClaimed | RunHandedOver) or _is_of_the_log(record):
+        if isinstance(record, RunClaimed | RunHandedOver) or is_of_the_log(record):
             return None
         if isinstance(record, SignalReceived) and record.kind == "cancel":
             after = await self.tape.peek(ahead + 1)
-            if after is not None and isinstance(after.stored, RunCancelled) and _is_of_the_log(after.stored):
+            if after is not None and isinstance(after.stored, RunCancelled) and is_of_the_log(after.stored):
                 return None
         return spot
 
@@ -236,7 +236,7 @@ class Playback:
                 return
 
 
-def _is_of_the_log(record: object) -> bool:
+def is_of_the_log(record: object) -> bool:
     """Whether a script of the log wrote it in the place of an owner: after too many crashes, a deadline, a cancel."""
     if isinstance(record, RunFailed):
         return record.error_type in _NOT_BY_THE_LOOP and not record.force_stop

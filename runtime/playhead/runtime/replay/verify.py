@@ -11,15 +11,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from playhead.runtime.agent.factory import AgentSource, Make, source_of
 from playhead.runtime.agent.of_run import agent_of_today
+from playhead.runtime.agent.serving import Servable, served_of
 from playhead.runtime.core.arguments import check_choice
 from playhead.runtime.core.definition import AgentDefinition, place_of_fork
 from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.made import MadeAgent
-from playhead.runtime.core.records import AgentMade, Record, RunClaimed
+from playhead.runtime.core.records import AgentMade, Entry, Record, RunClaimed
 from playhead.runtime.core.segments import Stored
+from playhead.runtime.core.session import StoredMessages
+from playhead.runtime.host.guest import Guest
 from playhead.runtime.replay.differences import KINDS, Difference, place_of
+from playhead.runtime.replay.guests import difference_of_guest
 from playhead.runtime.replay.owner import Owner, Subject
 from playhead.runtime.replay.past import Past
 from playhead.runtime.replay.recording import Recorded, Recording, recording_of
@@ -64,7 +67,7 @@ class Verification:
 
 async def verify(
     run: Recorded,
-    agent: AgentSource | Make,
+    agent: Servable,
     *,
     tools: Half = "recorded",
     model: Half = "recorded",
@@ -79,7 +82,9 @@ async def verify(
 
     Args:
         run: A handle on a run, such as `client.run(id)`, a `Recording`, or the entries of a run.
-        agent: The agent; or the factory, a function too, which makes it as it does today for what the run was submitted with.
+        agent: The agent; or the factory, a function too, which makes it as it does today for what the run was submitted with;
+            or the guest, or what stands for it, such as a `strands.Agent`. A guest runs again from its top over the log, and
+            stops where it would do what the log does not have. Only the defaults are possible then, and `ignore`.
         tools: `live` runs each tool that ran to its own end, with the recorded input and under the recorded effect key.
         hooks: `live` asks the agent's hooks, except those of `MessageAddedEvent`, which decide nothing; `recorded` repeats the
             recorded verdicts and asks none.
@@ -93,6 +98,7 @@ async def verify(
         RunNotFoundError: If the run has no records.
         GapError: If a record is missing.
         AgentFactoryError: If the factory raises, takes too long, or returns no Agent.
+        AgentStuckError: If a guest blocks, never ends, or waits for something that is not in the log.
         ValueError: If an argument is out of its range, or a stub has the name of none of the agent's tools.
     """
     check_choice("tools", tools, ("recorded", "live"))
@@ -104,7 +110,11 @@ async def verify(
     past = Past(recording)
     if (spot := await past.tape.peek()) is None:
         raise RunNotFoundError(f"run {recording.run_id} has no records; it does not exist, or was removed")
-    today = await agent_of_today(source_of(agent), recording.run_id, first := spot.record)
+    source = served_of(agent)
+    if isinstance(source, Guest):
+        _check_halves(tools, model, hooks, stubs)
+        return await _of_guest(past, source, ignore=ignore)
+    today = await agent_of_today(source, recording.run_id, first := spot.record)
     replaced = {one.name: one for one in map(as_tool, stubs)}
     if unknown := sorted(replaced.keys() - today.tools.keys()):
         raise ValueError(f"a stub is named {unknown[0]!r}; the agent has the tools {', '.join(today.tools) or 'none'}")
@@ -126,14 +136,32 @@ async def verify(
     return await _verification(recording, past, subject, first=first, after=forked if after is None else after)
 
 
+def _check_halves(tools: Half, model: Half, hooks: Half, stubs: Sequence[object]) -> None:
+    if (tools, model, hooks) != ("recorded", "recorded", "live") or stubs:
+        raise ValueError(
+            "a guest is verified with the recorded answers of its models, the recorded results of its tools, and its own "
+            "hooks: leave out tools, model, hooks and stubs"
+        )
+
+
+async def _of_guest(past: Past, guest: Guest, *, ignore: Collection[str]) -> Verification:
+    await past.begin([], told=True)
+    said, entries = StoredMessages(past.began_from.cut, past.state.messages), list[Entry]()
+    while (spot := await past.tape.peek()) is not None:
+        entries.append(Entry(spot.seq, spot.epoch, spot.record))
+        past.advance()
+    run_id = past.run_id
+    difference, notes = await difference_of_guest(guest, entries, run_id=run_id, said=said, ignore=ignore)
+    return Verification(run_id, past.state.agent, past.records, difference, (*past.notes, *notes))
+
+
 async def _verification(
     recording: Recording, past: Past, subject: Subject, *, first: Record, after: int
 ) -> Verification:
     difference, notes = None, dict[str, None]()
     made: AgentDefinition | None = None  # that of the last owner with an agent that a factory made
     await past.begin(subject.agent.messages)
-    if past.missing:
-        notes[f"{past.missing} messages of the session that the run began from are gone"] = None
+    notes |= dict.fromkeys(past.notes)
     while difference is None and (spot := await past.tape.peek()) is not None:
         past.advance()
         made = _made_by(spot.stored, before=made)

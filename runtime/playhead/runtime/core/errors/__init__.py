@@ -6,7 +6,7 @@ Names shared with Strands (`MaxTokensReachedException`, …) keep Strands' spell
 
 from __future__ import annotations
 
-from playhead.runtime.core.errors.hosting import DivergedError, OutcomeUnknownError, RecordedError
+from playhead.runtime.core.errors.hosting import AgentStuckError, DivergedError, OutcomeUnknownError, RecordedError
 from playhead.runtime.core.errors.log import (
     ArchiveError,
     EncodingError,
@@ -64,6 +64,7 @@ __all__ = [
     "AgentFactoryError",
     "AgentNotFoundError",
     "AgentPausedError",
+    "AgentStuckError",
     "ArchiveError",
     "BadTargetError",
     "ContextWindowOverflowException",

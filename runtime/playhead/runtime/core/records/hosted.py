@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import SkipValidation
 
 from playhead.runtime.core.records.base import CheckedRecord
 
@@ -22,13 +24,15 @@ class StepFinished(CheckedRecord):
 
     `error` is `{"type", "module", "message"}`, and `attributes` if it has plain ones. `key` is unique in the run. Its last
     part names the kind: `model:1` is the first model call, whose chunks are records of their own or, if it ran beside another
-    one, `value`.
+    one, `value`. Then `request` and `told` are as in `model.started`, which such a call has not.
     """
 
     type: str = "step.finished"
     key: str
     value: Any = None
     error: dict[str, Any] | None = None
+    request: str = ""
+    told: Annotated[dict[str, Any], SkipValidation] = {}
 
     @property
     def ends_call(self) -> bool:

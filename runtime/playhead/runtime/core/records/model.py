@@ -53,8 +53,9 @@ class ModelStarted(CheckedRecord):
     has, by the names of `ModelRequest`, what was sent instead of what the definition and the history give. `delay`: the
     wait before it, in seconds, if it repeats a call that failed; None in logs of version 0.1. `summarizes`: the messages of
     the history that the model is to summarize, as `ContextReduced` counts them; its chunks are then not the run's answer.
-    `lane` names the call of a hosted guest, whose `step.finished` has the same key; empty otherwise. `request` is a digest
-    of what such a call asks. `invocation_state` is as in `RunResumed`.
+    `lane` names the call of a hosted guest, whose `step.finished` has the same key; empty otherwise. `request` has a digest
+    of each part of what such a call asks, and `told` the values, by digest, that no record before it has: of the parts that
+    last from call to call, see `host.asked`. `invocation_state` is as in `RunResumed`.
     """
 
     type: str = "model.started"
@@ -65,6 +66,7 @@ class ModelStarted(CheckedRecord):
     summarizes: list[tuple[int, int]] = []
     lane: str = ""
     request: str = ""
+    told: Annotated[dict[str, Any], SkipValidation] = {}
     invocation_state: dict[str, Any] | None = None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
+from playhead.runtime.host.forms import steady as unvaried
 
 __all__ = ["steady", "told_alike", "wire"]
 
@@ -25,7 +26,18 @@ _LIVE: Final = frozenset(
 )
 """Keys of what Strands merges into its events while it runs: objects of this process."""
 
-_VARIES: Final = frozenset({"metadata", "metrics", "timestamp", "tracking_id"})
+_VARIES: Final = frozenset(
+    {
+        "accumulated_metrics",
+        "current_tool_use",  # one object for all chunks of a call: it has what was read when it was looked at
+        "event_loop_throttled_delay",  # a wait that is over is not waited again
+        "execution_time",
+        "metadata",
+        "metrics",
+        "timestamp",
+        "tracking_id",
+    }
+)
 
 
 def wire(value: object) -> Any:
@@ -49,7 +61,12 @@ def told_alike(logged: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
 
 def steady(value: Any) -> Any:
     """Plain data without what is made up each time: random ids and clocks."""
+    return _in_order(unvaried(value, _VARIES))
+
+
+def _in_order(value: Any) -> Any:
+    """Plain data in which the lists of a graph's nodes, which Strands has as sets, are in one order."""
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
-        return {key: steady(item) for key, item in fields.items() if key not in _VARIES}
-    return [steady(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+        return {key: sorted(one) if key.endswith("_node_ids") else _in_order(one) for key, one in fields.items()}
+    return [_in_order(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value

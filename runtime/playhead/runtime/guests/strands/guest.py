@@ -23,6 +23,7 @@ from playhead.runtime.core.records import Record, RunCancelled, RunCompleted, Ru
 from playhead.runtime.core.terms import TERM_OPTIONS
 from playhead.runtime.guests.strands.answers import responses_to, state_of
 from playhead.runtime.guests.strands.events import EventRecorder
+from playhead.runtime.guests.strands.forms import steady
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.guests.strands.kept_state import KeptState
 from playhead.runtime.guests.strands.many import agents_of, run_many
@@ -102,6 +103,19 @@ class StrandsGuest(Guest):
         for name in TERM_OPTIONS:
             if name in options and name not in self._terms:
                 raise OverrideRefusedError(self.name, f"{name}=", allowed=[f"{one}=" for one in self._terms])
+
+    @property
+    def sources(self) -> dict[str, object]:
+        """The function that makes the agent, and those of the agent's tools, also of the agents within it."""
+        found: dict[str, object] = {"": self._source}
+        for _, agent in agents_of(self._made()):
+            for name, tool in agent.tool_registry.registry.items():
+                found.setdefault(name, getattr(tool, "_tool_func", None))
+        return found
+
+    def steady(self, value: Any) -> Any:
+        """Plain data without random ids, clocks and metrics."""
+        return steady(value)
 
     async def drive(self, visit: Visit) -> Record:
         """Run an agent to its end."""

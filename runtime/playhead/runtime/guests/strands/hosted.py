@@ -43,6 +43,9 @@ class HostedRun:
     finished: Counter[str] = field(default_factory=Counter[str])
     unknown: set[str] = field(default_factory=set[str])
 
+    def __post_init__(self) -> None:
+        self.recorder.stops_at_cancel = True  # see `RecordedModel` and `recorded_tool_call`
+
     def scope_of(self, agent: object) -> str:
         """The scope of what an agent does, if it is one of a graph or a swarm."""
         return SCOPE.get() or self.scopes.get(id(agent), "")

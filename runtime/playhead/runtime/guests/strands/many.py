@@ -36,11 +36,29 @@ def agents_of(target: object, scope: str = "") -> Iterator[tuple[str, Agent]]:
         yield from agents_of(node.executor, f"{scope}/{key_part(name)}")
 
 
+class _Edges(set[Any]):
+    """The edges of a graph in one order. Strands walks a set, whose order is another one in each process, to tell a node what
+    the nodes before it said."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(sorted(super().__iter__(), key=lambda edge: (edge.from_node.node_id, edge.to_node.node_id)))
+
+
+def _walk_in_order(target: object) -> None:
+    """Let a graph, and those within it, do the same in every process."""
+    if isinstance(edges := getattr(target, "edges", None), set):
+        cast("Any", target).edges = _Edges(cast("set[Any]", edges))
+    nodes: Mapping[str, Any] = getattr(target, "nodes", {})
+    for node in nodes.values():
+        _walk_in_order(node.executor)
+
+
 async def run_many(
     many: MultiAgentBase, visit: Visit, *, policies: Mapping[str, OnUnknownOutcome], rerun: frozenset[str]
 ) -> Record:
     """Run it to its end; the terminal record."""
     recorder, places = visit.recorder, list(agents_of(many))
+    _walk_in_order(many)
     for _, agent in places:
         put_seams(agent)
     scopes = {id(agent): scope for scope, agent in places}
@@ -63,6 +81,7 @@ async def _invoke(many: MultiAgentBase, visit: Visit) -> Record:
             return failure(error, force_stop=False)
         given = _result_of(result)
         if not result.interrupts:
+            visit.recorder.apply_signals()
             if visit.recorder.cancelled:
                 return RunCancelled(at=now_ms(), result={**given, "stop_reason": "cancelled"})
             return RunCompleted(at=now_ms(), result=given)

@@ -7,6 +7,7 @@ from typing import Any
 
 from strands.models.model import Model
 
+from playhead.runtime.guests.strands.forms import steady, wire
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 
 __all__ = ["RecordedModel", "ShownModel", "bare_model"]
@@ -54,7 +55,12 @@ class RecordedModel(Model):
             return self.inner.stream(messages, tool_specs, system_prompt, **kwargs)
 
         run = HOSTED.get()
-        request = [messages, tool_specs, system_prompt, kwargs.get("tool_choice")]
+        request = {
+            "messages": steady(wire(messages)),  # ids and times are made up each time
+            "system_prompt": system_prompt,
+            "tool_specs": tool_specs,
+            "tool_choice": kwargs.get("tool_choice"),
+        }
         items = asks() if run is None else self._recorded(run, request, asks)
         try:
             async for chunk in items:

@@ -13,7 +13,7 @@ from strands.middleware import ExecuteToolContext
 from strands.types._events import AgentAsToolStreamEvent, ToolInterruptEvent, ToolStreamEvent
 from strands.types.events import ToolResultEvent, TypedEvent
 
-from playhead.runtime.core.errors import DivergedError, EncodingError, RecordTooLargeError
+from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
 from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME
 from playhead.runtime.core.records import (
     Entry,
@@ -28,7 +28,6 @@ from playhead.runtime.guests.strands.forms import steady, told_alike, wire
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.host.current import Call, calling
 from playhead.runtime.host.keys import key_part
-from playhead.runtime.host.recorder import ADVICE
 from playhead.runtime.host.tool_calls import OUTCOME_REASON, OUTCOME_UNKNOWN
 from playhead.runtime.tools.hints import outcome_by_hints
 
@@ -100,8 +99,9 @@ class _RecordedCall:
         )
 
     async def _made(self) -> AsyncGenerator[TypedEvent, None]:
-        past = self._past
-        if past.finished is not None and self._mode != "rerun":
+        past, entered = self._past, self._mode == "enter" and self._recorder.enters_again
+        self._recorder.called(past, self._use)
+        if past.finished is not None and self._mode != "rerun" and not entered:
             for entry in past.progress:
                 yield self._stream_event(cast("ToolProgressed", entry.record).data)
             while (entry := self._recorder.course.next_event(self._lane)) is not None:
@@ -248,17 +248,14 @@ class _RecordedCall:
             logged := self._logged(data)
         ) is not None:  # not always the next: what runs side by side tells in any order
             self._progress.remove(logged)
+            recorder.apply_signals(before=logged.seq)
             recorder.retelling.same(self._lane, record)
         elif (again := recorder.retelling.other(self._lane)) is not None:
             self._progress.clear()
             await recorder.put_all([*again, record])
         else:
-            told = f"{self._use['name']} gave {data!r:.300}, but record {self._progress[0].seq} of the log has another progress"
-            await recorder.fail(
-                DivergedError(
-                    f"run {recorder.run_id}: run again after a takeover, {told}. {recorder.differs or ADVICE}"
-                )
-            )
+            told = f"gave {data!r:.300} in {self._use['name']}"
+            await recorder.fail(recorder.diverged(told, self._progress[0]))
 
     def _logged(self, data: Any) -> Entry | None:
         said = steady(data)
@@ -268,6 +265,7 @@ class _RecordedCall:
         """Write the result, with what the call changed in the agent besides."""
         self._run.finished[self._lane] += 1
         if self._past.finished is not None:  # a call that is made again each time
+            self._recorder.gave(self._past.finished, wire(result))
             return result
         memory: dict[str, Any] = {}
         if changed := {key: value for key, value in self._agent.state.get().items() if before.get(key) != value}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Any, cast
 
-from playhead.runtime.core.codec import pack
+from playhead.runtime.core.codec import decode_stored, pack
 from playhead.runtime.core.errors import GapError, RunFileError, RunNotFoundError
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.log.file.form import AsItIs, Redacted, RunForm
@@ -193,9 +193,13 @@ class _Run:
                 if self._defined.get(digest, digest) != digest:
                     value = {**record, "definition": self._defined[digest]}
                     entry = entry._replace(data=pack(value))
-            elif record.get("type") == "cycle.started" and not self._said:
+            elif (
+                not self._said
+                and self._info.session
+                and (began := BeganFrom.told_by(decode_stored(entry.data))) is not None
+            ):
                 self._said = True
-                lines += await self._messages(record)
+                lines += await self._messages(began)
         lines.append(record_line(*entry, value))
         return lines
 
@@ -209,10 +213,9 @@ class _Run:
         self._defined[digest] = stored.digest
         return [definition_line(*stored)]
 
-    async def _messages(self, record: Mapping[str, Any]) -> list[str]:
+    async def _messages(self, began: BeganFrom) -> list[str]:
         """The messages that the run began from, of which the file has what the log has."""
-        cut, count = record.get("session_cut", 0), record.get("session_messages")
-        if not isinstance(count, int) or not isinstance(cut, int) or count < 1 or self._info.session is None:
+        if began.count < 1 or self._info.session is None:
             return []
-        said = await self._log.history(self._info.run_id, BeganFrom(cut, count))
+        said = await self._log.history(self._info.run_id, began)
         return [message_line(number, pack(self._form.message(one))) for number, one in enumerate(said, start=1)]
