@@ -37,7 +37,7 @@ from playhead.runtime.log.reading import pages
 from playhead.runtime.log.values import RunInfo
 
 if TYPE_CHECKING:
-    from playhead.runtime.agent.factory import AgentSource, Make
+    from playhead.runtime.agent.serving import Servable
 
 __all__ = ["PausedAt", "RunReader", "side_by_side"]
 
@@ -263,7 +263,7 @@ class RunReader:
 
     async def fork_here(
         self,
-        agent: AgentSource | Make,
+        agent: Servable,
         *,
         at: int,
         prompt: Prompt = None,
@@ -280,7 +280,7 @@ class RunReader:
 
         Args:
             agent: The agent: that of the run as it is today, or one with another model, system prompt or tools; or the
-                factory that makes it, a function too.
+                factory that makes it, a function too; or the guest, or what stands for it, such as a `strands.Agent`.
             at: How many records of this run it begins with: the number of the last of them.
             prompt, results, answers, say, accept_effects: As for `Run.fork`.
 

@@ -21,14 +21,14 @@ from playhead.client.cli.watch import Json, Prefix, RunOrFile, Url
 from playhead.client.client import Client
 from playhead.client.files import open_log
 from playhead.client.forking_here import run_here
-from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.serving import Served
 from playhead.runtime.core.errors import ForkAfterEffectsError
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.log.file.export import export_runs
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import RunInfo
-from playhead.runtime.targets import load_agents
+from playhead.runtime.targets import load_served
 
 __all__ = ["fork"]
 
@@ -82,7 +82,7 @@ def fork(
     def start(change: Fork) -> int:
         if here is None:
             return anyio.run(partial(_on_the_fleet, run_id, change, url=url, prefix=prefix, as_json=as_json))
-        agents = partial(agent_for, agents=load_agents([here]), target=here)
+        agents = partial(agent_for, agents=load_served([here]), target=here)
         return anyio.run(partial(_here, run_id, change, agents, url=url, prefix=prefix, output=output, as_json=as_json))
 
     try:
@@ -112,7 +112,7 @@ async def _on_the_fleet(run: str, change: Fork, *, url: str | None, prefix: str,
 async def _here(
     run: str,
     change: Fork,
-    agent_of: Callable[[str], AgentSource],
+    agent_of: Callable[[str], Served],
     *,
     url: str | None,
     prefix: str,

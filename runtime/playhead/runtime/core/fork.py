@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from uuid import uuid4
 
-from playhead.runtime.core.converse import Chunk, Message, Prompt
+from playhead.runtime.core.converse import Chunk, Message, Prompt, ToolUse
 from playhead.runtime.core.definition import session_of_submission
 from playhead.runtime.core.errors import ForkAfterEffectsError
 from playhead.runtime.core.evolve import fold
@@ -24,22 +24,31 @@ from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     CycleStarted,
     Entry,
+    EventEmitted,
     HookDecided,
     MessageAdded,
     ModelChunk,
+    ModelStarted,
     Record,
+    RunPaused,
     RunSubmitted,
     SignalReceived,
+    StepFinished,
     ToolFinished,
+    ToolInterrupted,
     ToolStarted,
     now_ms,
 )
+from playhead.runtime.core.session import BEGAN_STEP
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.tool_results import tool_result
 
 __all__ = ["Fork", "check_effects", "differing", "first_record", "next_records"]
 
 _OWN: Final = ("model", "system_prompt")  # the overrides that a fork may have besides those of its parent
+
+
+_BEGUN: Final = (MessageAdded, CycleStarted, HookDecided, EventEmitted, ModelStarted, StepFinished)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +129,13 @@ def next_records(
         raise ValueError(f"record {fork.at} ended run {parent} ({last.type}): fork it at {fork.at - 1} or before")
     if fork.prompt is not None:
         _check_prompt(entries, parent)
-    state = fold(entries, history=history)
-    records = [_finished(state, fork, use, value) for use, value in fork.results.items()]
+    state, hosted = fold(entries, history=history), any(map(_is_of_a_guest, entries))
+    found = _calls_of_a_guest(state, entries) if hosted else _calls(state)
+    records: list[Record] = [_finished(found, fork, use, value) for use, value in fork.results.items()]
     if fork.answers:
-        records.append(_answered(state, fork))
+        records.append(_answered(_questions_of_a_guest(entries) if hosted else list(state.interrupts), fork))
     if fork.say is not None:
-        records += _words_so_far(chunks) if state.call_open is not None else []
+        records += _words_so_far(chunks) if state.call_open is not None and not hosted else []
         records.append(SignalReceived(at=now_ms(), signal_id=uuid4().hex, kind="steer", body=fork.say))
     return records
 
@@ -149,20 +159,52 @@ def _words_so_far(chunks: Sequence[Chunk]) -> list[Record]:
 
 def _check_prompt(entries: Sequence[Entry], parent: str) -> None:
     for entry in entries:
-        if isinstance(entry.record, MessageAdded | CycleStarted | HookDecided):
+        if isinstance(entry.record, _BEGUN) and getattr(entry.record, "key", "") != BEGAN_STEP:
             raise ValueError(
                 f"run {parent} has begun with its prompt at record {entry.seq}: for another prompt fork it at "
                 f"{entry.seq - 1} or before"
             )
 
 
-def _finished(state: RunState, fork: Fork, use_id: str, value: Any) -> Record:
-    found = [call for call in open_calls(state) if call.state != "waiting"]
+def _is_of_a_guest(entry: Entry) -> bool:
+    """Whether the record is one that the runs of guests have."""
+    return isinstance(entry.record, EventEmitted | StepFinished) or bool(getattr(entry.record, "lane", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call without a result."""
+
+    index: int
+    tool_use: ToolUse
+    lane: str = ""
+
+
+def _calls(state: RunState) -> list[_Call]:
+    return [_Call(call.index, call.tool_use) for call in open_calls(state) if call.state != "waiting"]
+
+
+def _calls_of_a_guest(state: RunState, entries: Sequence[Entry]) -> list[_Call]:
+    """The calls that have begun, which may lie within others, and those that the last message asks for."""
+    found: dict[str, _Call] = {}
+    for entry in entries:
+        if isinstance(entry.record, ToolStarted):
+            found[entry.record.lane] = _Call(entry.record.index, entry.record.tool_use, entry.record.lane)
+        elif isinstance(entry.record, ToolFinished | ToolInterrupted):
+            found.pop(entry.record.lane, None)
+    for call in open_calls(state):
+        if call.state == "ready":
+            lane = f"/{call.tool_use['toolUseId']}"
+            found.setdefault(lane, _Call(call.index, call.tool_use, lane))
+    return list(found.values())
+
+
+def _finished(found: Sequence[_Call], fork: Fork, use_id: str, value: Any) -> Record:
     for call in found:
         if call.tool_use["toolUseId"] == use_id:
             name = call.tool_use["name"]
             result = tool_result(use_id, value, tool_name=name)
-            return ToolFinished(at=now_ms(), index=call.index, name=name, result=result)
+            return ToolFinished(at=now_ms(), index=call.index, name=name, result=result, lane=call.lane)
     known = ", ".join(f"{call.tool_use['toolUseId']} ({call.tool_use['name']})" for call in found)
     raise ValueError(
         f"no call {use_id!r} needs a result after record {fork.at}: "
@@ -170,10 +212,22 @@ def _finished(state: RunState, fork: Fork, use_id: str, value: Any) -> Record:
     )
 
 
-def _answered(state: RunState, fork: Fork) -> Record:
+def _questions_of_a_guest(entries: Sequence[Entry]) -> list[str]:
+    """The questions that are open: a guest may ask outside of any call."""
+    found: dict[str, None] = {}
+    for entry in entries:
+        if isinstance(entry.record, RunPaused | ToolInterrupted):
+            found |= dict.fromkeys(str(one["id"]) for one in entry.record.interrupts)
+        elif isinstance(entry.record, SignalReceived) and entry.record.kind == "respond":
+            for question in cast("Mapping[str, Any]", entry.record.body or {}):
+                found.pop(question, None)
+    return list(found)
+
+
+def _answered(questions: Sequence[str], fork: Fork) -> Record:
     for interrupt in fork.answers:
-        if interrupt not in state.interrupts:
-            known = ", ".join(state.interrupts)
+        if interrupt not in questions:
+            known = ", ".join(questions)
             raise ValueError(
                 f"no question {interrupt!r} is open after record {fork.at}: "
                 + (f"those are {known}" if known else "no question is")

@@ -8,24 +8,21 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from playhead.runtime.agent.agent import Agent
-from playhead.runtime.agent.factory import AgentSource
 from playhead.runtime.agent.invocation import InProcessChildren
-from playhead.runtime.agent.of_run import agent_of_run
+from playhead.runtime.agent.serving import Served, target_of_run
 from playhead.runtime.core.codec import decode_record, encode_chunk, encode_record, limit_of
-from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.ids import new_token
+from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Entry, Record, RunClaimed, RunPaused, RunStateName, now_ms
 from playhead.runtime.core.segments import Encoded
 from playhead.runtime.core.session import StoredMessages
-from playhead.runtime.core.state import open_chunks
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, Claim, RunEnd
 from playhead.runtime.loop.control import Control
-from playhead.runtime.loop.loop import Loop
+from playhead.runtime.loop.runner import Opening, Runner
 from playhead.runtime.loop.spec import Flush
-from playhead.runtime.tools.agent_state import AgentState
 
 __all__ = ["OwnerHere"]
 
@@ -38,16 +35,16 @@ def _ignore(entry: Entry) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OwnerHere:
-    """Runs an agent on the queued runs of a log, one at a time.
+    """Runs an agent or a guest on the queued runs of a log, one at a time.
 
     Attributes:
         log: The log. Nothing else writes to it.
-        agent: The agent, or the factory that makes it.
+        agent: The agent, the factory that makes it, or the guest.
         on_entry: Called with each record of a run: first those that are stored, then each new one as it is made.
     """
 
     log: MemoryLog
-    agent: AgentSource
+    agent: Served
     on_entry: Callable[[Entry], object] = _ignore
 
     async def claim(self) -> Claim:
@@ -71,7 +68,7 @@ class OwnerHere:
 
         Raises:
             ModelConfigurationError: If the agent's model cannot be used.
-            AgentFactoryError, OverrideRefusedError: As `agent_of_run`.
+            AgentFactoryError, OverrideRefusedError: As `target_of_run`.
             Exception: What `on_entry` raises; then nothing of this ownership is stored.
         """
         claim = await self.claim()
@@ -79,27 +76,26 @@ class OwnerHere:
         for entry in entries:
             self.on_entry(entry)
         last = entries[-1].record
-        agent, made, _ = await agent_of_run(self.agent, claim.run_id, entries)
+        target, made, _ = await target_of_run(self.agent, claim.run_id, entries)
         said = StoredMessages() if claim.session is None else await self.log.stored_messages(claim.session)
-        state = fold(entries, history=[*agent.messages, *said.messages])
-        control = Control()
+        control, limit = Control(), target.max_record_bytes
         control.deliver(signals := await self.log.inbox(claim.run_id))
-        kept = [] if made is None else [encode_record(made, limit=agent.max_record_bytes)]
-        loop = Loop(
-            agent.spec,
-            run_id=claim.run_id,
-            state=state,
-            head=claim.head + len(kept),
-            epoch=claim.epoch,
-            control=control,
-            partial=open_chunks(state, entries),
-            began_from=said.began_from,
-            children=InProcessChildren(self.log),
-            store=AgentState.of_run(state.agent_state, said.agent_state, agent.state.get()),
+        kept = [] if made is None else [encode_record(made, limit=limit)]
+        runner = target.open(
+            Opening(
+                run_id=claim.run_id,
+                epoch=claim.epoch,
+                entries=entries,
+                head=claim.head + len(kept),
+                said=said,
+                control=control,
+                ownership=Ownership(claim.run_id),
+                children=InProcessChildren(self.log),
+            )
         )
         if made is not None:
             self.on_entry(Entry(claim.head + 1, claim.epoch, made))
-        async with aclosing(self._encoded(loop, limit=agent.max_record_bytes)) as stored:
+        async with aclosing(self._encoded(runner, limit=limit)) as stored:
             async for data in stored:
                 kept.append(data)
                 last = decode_record(data)
@@ -109,14 +105,14 @@ class OwnerHere:
             await self.log.pause(batch, interrupts=[str(one["id"]) for one in last.interrupts])
         else:
             ended = cast("RunStateName", last.type.removeprefix("run."))
-            kept_state = loop.state.agent_state
-            await self.log.finish(RunEnd(batch, ended, claim.session, loop.state.added, agent_state=kept_state))
+            state = runner.state
+            await self.log.finish(RunEnd(batch, ended, claim.session, state.added, agent_state=state.agent_state))
         return last
 
-    async def _encoded(self, loop: Loop, *, limit: int) -> AsyncGenerator[bytes, None]:
-        """What the loop yields, encoded; the last is the end of the run, its failure if a record cannot be stored, or a pause."""
+    async def _encoded(self, runner: Runner, *, limit: int) -> AsyncGenerator[bytes, None]:
+        """What the runner yields, encoded; the last is the end of the run, its failure if a record cannot be stored, or a pause."""
         try:
-            async with aclosing(loop.records()) as items:
+            async with aclosing(runner.records()) as items:
                 async for item in items:
                     if isinstance(item, list):
                         yield encode_chunk(item, limit=limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from playhead.runtime.agent.factory import AgentSource, Make, source_of
+from playhead.runtime.agent.serving import Servable, Served, served_of
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.ids import new_run_id, new_token
@@ -20,7 +20,7 @@ from playhead.runtime.replay.recording import Recorded, recording_of
 __all__ = ["rerun"]
 
 
-async def rerun(run: Recorded, agent: AgentSource | Make) -> tuple[MemoryLog, str]:
+async def rerun(run: Recorded, agent: Servable) -> tuple[MemoryLog, str]:
     """Run the agent for real on what a recorded run was given: its prompt, its session's messages, its responses.
 
     Returns:
@@ -51,13 +51,13 @@ async def rerun(run: Recorded, agent: AgentSource | Make) -> tuple[MemoryLog, st
         past.advance()
     if submitted is None:
         raise ValueError(f"run {recording.run_id} does not begin with a run.submitted, so its prompt is not known")
-    return await _Rerun(source_of(agent), answers).begin(submitted, StoredMessages(messages=session, agent_state=began))
+    return await _Rerun(served_of(agent), answers).begin(submitted, StoredMessages(messages=session, agent_state=began))
 
 
 class _Rerun:
     """A run of an agent in a memory log, as a client and a worker make one."""
 
-    def __init__(self, agent: AgentSource, answers: dict[str, tuple[Any, dict[str, Any] | None]]) -> None:
+    def __init__(self, agent: Served, answers: dict[str, tuple[Any, dict[str, Any] | None]]) -> None:
         self._name = agent.name
         self._answers = answers
         self._log = MemoryLog()
