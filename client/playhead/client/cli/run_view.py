@@ -23,6 +23,7 @@ from playhead.runtime.core.children import child_messages
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.fork_gap import ForkGap
+from playhead.runtime.core.guest_words import is_of_a_guest, is_told_elsewhere, said_in, who_said
 from playhead.runtime.core.hook_words import hook_message, hook_words
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.owner_changes import OwnerChanges
@@ -45,6 +46,7 @@ from playhead.runtime.core.records import (
     RunPaused,
     RunSubmitted,
     SignalReceived,
+    StepFinished,
     StructuredOutputProduced,
     ToolDecided,
     ToolFinished,
@@ -83,6 +85,9 @@ class RunView:
         self._gap = ForkGap()
         self._unfinished: IO[str] | None = None  # the stream whose last line is not finished
         self._child_names: dict[int, str] = {}  # by the index of the call
+        self._lanes: dict[str, str] = {}  # of a guest's run: the names of tools by the lanes of their calls
+        self._guest = False
+        self._streamed = ""  # of the last answer of a model
         self._progress_of: int | None = None  # the tool call whose values are on the last line
         self._waits_for: str | None = None
         self._waiting = False
@@ -166,6 +171,7 @@ class RunView:
     def _show(self, event: Event) -> None:
         if "data" in event:
             if self._streams:
+                self._streamed += event["data"]
                 self._say(event["data"])
         elif "reasoningText" in event:
             self._think(event["reasoningText"])
@@ -182,7 +188,8 @@ class RunView:
     def _finish(self, message: Message) -> None:
         """Show a message of the model that is complete, unless it was shown as it streamed."""
         text = "\n".join(block["text"] for block in message.get("content", []) if "text" in block)
-        if text.strip() and not self._streams:
+        of_its_own = self._guest and text != self._streamed  # a guest's result need not be what its model said
+        if text.strip() and (of_its_own or not self._streams):
             self._say(text if text.endswith("\n") else f"{text}\n")
 
     def _say_for(self, record: ToolDecided | HookDecided) -> None:
@@ -219,7 +226,25 @@ class RunView:
                 self._waits_for = None
                 self._end(entry, record)
             case _:
-                self._remark_step(entry)
+                if not self._remark_guest(entry):
+                    self._remark_step(entry)
+
+    def _remark_guest(self, entry: Entry) -> bool:
+        """Show what the runs of guests have besides; whether nothing else is to be shown of the record."""
+        record, self._guest = entry.record, self._guest or is_of_a_guest(entry)
+        match record:
+            case ModelStarted():
+                self._streamed = ""
+            case ToolStarted(lane=lane) if lane:
+                self._lanes[lane] = record.tool_use["name"]
+            case ToolProgressed():
+                return is_told_elsewhere(record)
+            case StepFinished():
+                if record.ends_call and (said := said_in(record)):
+                    self.note(f"… {who_said(record.key, self._lanes)}: {short(said)}")
+            case _:
+                pass
+        return False
 
     def _remark_step(self, entry: Entry) -> None:
         """Show a record of the model or of a tool."""

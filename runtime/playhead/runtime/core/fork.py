@@ -16,6 +16,7 @@ from playhead.runtime.core.converse import Chunk, Message, Prompt, ToolUse
 from playhead.runtime.core.definition import session_of_submission
 from playhead.runtime.core.errors import ForkAfterEffectsError
 from playhead.runtime.core.evolve import fold
+from playhead.runtime.core.guest_words import is_of_a_guest
 from playhead.runtime.core.intake import model_message
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.open_calls import open_calls
@@ -129,7 +130,7 @@ def next_records(
         raise ValueError(f"record {fork.at} ended run {parent} ({last.type}): fork it at {fork.at - 1} or before")
     if fork.prompt is not None:
         _check_prompt(entries, parent)
-    state, hosted = fold(entries, history=history), any(map(_is_of_a_guest, entries))
+    state, hosted = fold(entries, history=history), any(map(is_of_a_guest, entries))
     found = _calls_of_a_guest(state, entries) if hosted else _calls(state)
     records: list[Record] = [_finished(found, fork, use, value) for use, value in fork.results.items()]
     if fork.answers:
@@ -164,11 +165,6 @@ def _check_prompt(entries: Sequence[Entry], parent: str) -> None:
                 f"run {parent} has begun with its prompt at record {entry.seq}: for another prompt fork it at "
                 f"{entry.seq - 1} or before"
             )
-
-
-def _is_of_a_guest(entry: Entry) -> bool:
-    """Whether the record is one that the runs of guests have."""
-    return isinstance(entry.record, EventEmitted | StepFinished) or bool(getattr(entry.record, "lane", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 from playhead.runtime.core.converse import Message, ToolUse
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.fork_gap import ForkGap
+from playhead.runtime.core.guest_words import said_in, text_of, usage_in, who_said
 from playhead.runtime.core.made import MadeAgent
 from playhead.runtime.core.records import (
     AgentMade,
@@ -30,9 +31,11 @@ from playhead.runtime.core.records import (
     RunClaimed,
     RunCompleted,
     RunFailed,
+    RunPaused,
     RunSubmitted,
     SignalReceived,
     StateChanged,
+    StepFinished,
     ToolDecided,
     ToolFinished,
     ToolInterrupted,
@@ -113,6 +116,7 @@ class _OpenAct:
     entry: Entry
     calls: int = 0
     said: list[str] = field(default_factory=list[str])
+    ended: Entry | None = None  # of a guest's call
 
 
 class Acts:
@@ -133,7 +137,8 @@ class Acts:
         self._last = 0
         self._gap = ForkGap()
         self._model: _OpenAct | None = None
-        self._tools: dict[int, Entry] = {}
+        self._tools: dict[int | str, Entry] = {}  # by the index in the batch; a guest's by their lanes
+        self._lanes: dict[str, str] = {}
         self._uses: list[ToolUse] = []
 
     def add(self, entry: Entry) -> None:
@@ -144,6 +149,7 @@ class Acts:
             case ModelChunk():
                 self._hear(record)
             case ModelStarted() if not record.summarizes:
+                self._end_of_guests_call()
                 self._model = self._model or _OpenAct(entry)
                 self._model.calls += 1
             case ModelRetried():
@@ -156,7 +162,9 @@ class Acts:
             case RunClaimed() | AgentMade():
                 self._define(record)
             case ToolStarted():
-                self._tools.setdefault(record.index, entry)
+                self._end_of_guests_call()
+                self._lanes[record.lane] = record.tool_use["name"]
+                self._tools.setdefault(record.lane or record.index, entry)
             case RunSubmitted():
                 self._began_at = record.at
                 content = {"prompt": record.prompt, "invocation_state": record.invocation_state}
@@ -167,10 +175,10 @@ class Acts:
                 result = {"status": record.result["status"], "content": record.result["content"]}
                 result |= {} if record.stop is None else {"stop": record.stop}
                 result |= {} if record.state is None else {"state": record.state}
-                self._add_call("tool", record.index, record.name, entry, result)
+                self._add_call("tool", record, record.name, entry, result)
             case ToolInterrupted():
                 asked = [{"name": one.get("name"), "reason": one.get("reason")} for one in record.interrupts]
-                self._add_call("question", record.index, record.tool_use["name"], entry, {"asked": asked})
+                self._add_call("question", record, record.tool_use["name"], entry, {"asked": asked})
             case SignalReceived():
                 body: Any = record.body
                 answers = list(body.values()) if record.kind == "respond" and isinstance(body, dict) else body
@@ -182,13 +190,14 @@ class Acts:
 
     def finished(self) -> list[RunAct]:
         """All acts, with those that have not ended."""
+        self._end_of_guests_call()
         if self._model is not None:
             content = {"text": "".join(self._model.said), "unfinished": True}
             self._add("model", "", self._model.entry, content, calls=self._model.calls, last=self._last)
             self._model = None
-        for index, entry in sorted(self._tools.items()):
+        for entry in sorted(self._tools.values(), key=lambda one: one.seq):
             if isinstance(entry.record, ToolStarted):
-                use = entry.record.tool_use
+                use, index = entry.record.tool_use, entry.record.index
                 content = {"input": use["input"], "unfinished": True}
                 self._add("tool", use["name"], entry, content, index=index, last=self._last)
         self._tools.clear()
@@ -205,9 +214,8 @@ class Acts:
         self.made[made.digest] = made.definition
 
     def _hear(self, record: ModelChunk) -> None:
-        delta: Any = record.chunk.get("contentBlockDelta", {}).get("delta", {})
-        if self._model is not None and "text" in delta:
-            self._model.said.append(delta["text"])
+        if self._model is not None and (text := text_of(record.chunk)):
+            self._model.said.append(text)
 
     def _add_message(self, entry: Entry, record: MessageAdded) -> None:
         if record.origin == "tools":  # it has the results that are acts already
@@ -223,9 +231,37 @@ class Acts:
         else:
             self._add("message", record.origin, entry, {"content": _blocks(record.message)})
 
-    def _add_call(self, kind: ActKind, index: int, name: str, entry: Entry, outcome: Mapping[str, Any]) -> None:
-        given = self._uses[index]["input"] if index < len(self._uses) else None
-        began = self._tools.pop(index, entry)
+    def _step(self, entry: Entry, record: StepFinished) -> None:
+        """A call of a guest's model has ended: what follows tells whether a message of it comes into the history."""
+        if not record.ends_call:
+            return
+        if self._model is not None and cast("ModelStarted", self._model.entry.record).lane == record.key:
+            self._model.ended = entry
+        elif isinstance(record.value, list):
+            content = {"text": said_in(record)}
+            self._add("model", who_said(record.key, self._lanes), entry, content, usage=usage_in(record), calls=1)
+
+    def _end_of_guests_call(self) -> None:
+        """The guest has gone on after a call of its model: its answer is an act of its own."""
+        if self._model is not None and self._model.ended is not None:
+            ended, content = self._model.ended, {"text": "".join(self._model.said)}
+            self._add("model", "", ended, content, began=self._model.entry, calls=self._model.calls)
+            self._model = None
+
+    def _add_call(
+        self,
+        kind: ActKind,
+        record: ToolFinished | ToolInterrupted,
+        name: str,
+        entry: Entry,
+        outcome: Mapping[str, Any],
+    ) -> None:
+        index = record.index
+        began = self._tools.pop(record.lane or index, entry)
+        if record.lane and isinstance(began.record, ToolStarted):
+            given: Any = began.record.tool_use["input"]
+        else:
+            given = self._uses[index]["input"] if index < len(self._uses) else None
         self._add(kind, name, entry, {"input": given, **outcome}, began=began, index=index)
 
     def _add_rest(self, entry: Entry) -> None:
@@ -242,6 +278,13 @@ class Acts:
             case StateChanged():
                 name = "state begins" if record.begins else "state"
                 self._add("hook", name, entry, {"values": record.values, "deleted": record.deleted})
+            case StepFinished():
+                self._step(entry, record)
+            case RunPaused():
+                self._end_of_guests_call()
+                if record.interrupts and not self._uses:  # a guest asks outside of any call
+                    asked = [{"name": one.get("name"), "reason": one.get("reason")} for one in record.interrupts]
+                    self._add("question", ", ".join(str(one["name"]) for one in asked), entry, {"asked": asked})
             case RunFailed(error_type=kind, message=text):
                 self._add("end", "failed", entry, {"error_type": kind, "message": text})
             case RunCompleted(result=result) | RunCancelled(result=result):

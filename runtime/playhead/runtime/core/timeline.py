@@ -182,7 +182,7 @@ class Drawing:
         self._last_call: int | None = None
         self._call_key: str = ""  # of the call of a guest, whose end is a step
         self._wait: int | None = None
-        self._tools: dict[int, int] = {}
+        self._tools: dict[int | str, int] = {}  # by the index in the batch; a guest's by their lanes
         self._began: int | None = None
         self._at = 0
         self._seq = 0
@@ -260,11 +260,13 @@ class Drawing:
             case StepFinished(key=key) if key and key == self._call_key:
                 self._end_call("ok" if record.error is None else "error")
             case ToolStarted():
-                self._tools[record.index] = self._begin("tool", str(record.tool_use["name"]), lane=self._free_lane())
+                self._tools[record.lane or record.index] = self._begin(
+                    "tool", str(record.tool_use["name"]), lane=self._free_lane()
+                )
             case ToolFinished():
-                self._end_tool(record.index, "ok" if record.result["status"] == "success" else "error")
+                self._end_tool(record.lane or record.index, "ok" if record.result["status"] == "success" else "error")
             case ToolInterrupted():
-                self._end_tool(record.index, "interrupted")
+                self._end_tool(record.lane or record.index, "interrupted")
             case RunPaused():
                 names = ", ".join(str(one.get("name", "")) for one in record.interrupts)
                 self._wait = self._begin("human", names)
@@ -338,7 +340,7 @@ class Drawing:
         if (place := self._last_call) is not None and self._bars[place].last >= self._seq - 1:
             self._bars[place] = replace(self._bars[place], outcome="error")
 
-    def _end_tool(self, index: int, outcome: Outcome) -> None:
+    def _end_tool(self, index: int | str, outcome: Outcome) -> None:
         place = self._tools.pop(index, None)
         if place is not None:  # a call that was cancelled before it began has no bar
             self._end(place, outcome)

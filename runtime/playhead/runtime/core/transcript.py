@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from playhead.runtime.core.children import child_messages
 from playhead.runtime.core.converse import ContentBlock
+from playhead.runtime.core.guest_words import is_told_elsewhere, said_in, text_of, who_said
 from playhead.runtime.core.hook_words import hook_words
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.owner_changes import OwnerChanges
@@ -32,6 +33,7 @@ from playhead.runtime.core.records import (
     RunHandedOver,
     RunPaused,
     SignalReceived,
+    StepFinished,
     StructuredOutputProduced,
     ToolDecided,
     ToolFinished,
@@ -106,6 +108,8 @@ class Transcript:
         self._quiet = False  # the model writes a summary, not an answer
         self._owners = OwnerChanges()
         self._child_names: dict[int, str] = {}  # by the index of the call
+        self._lanes: dict[str, str] = {}  # of a guest's run: the names of tools by the lanes of their calls
+        self._guest = False
 
     def add(self, entry: Entry) -> None:
         """Take the next record."""
@@ -117,6 +121,7 @@ class Transcript:
                     self._chunk(seq, record.chunk)
             case ModelStarted(continues=continues):
                 self._quiet = bool(record.summarizes)
+                self._guest = self._guest or bool(record.lane)
                 if not continues:
                     self._call, self._streamed = len(self.items), False
             case MessageAdded():
@@ -131,6 +136,9 @@ class Transcript:
                 self._note(entry, change)
 
     def _chunk(self, seq: int, chunk: dict[str, Any]) -> None:
+        if self._guest and (text := text_of(chunk)):
+            self._stream(seq, "text", text)
+            return
         delta = (chunk.get("contentBlockDelta") or {}).get("delta") or {}
         if isinstance(text := delta.get("text"), str):
             self._stream(seq, "text", text)
@@ -151,17 +159,33 @@ class Transcript:
         content = record.message.get("content", [])
         if record.origin in ("prompt", "steer", "structured_output"):
             self._put(seq, "user", record.origin, content_text(content))
-        elif record.origin == "stop" or (record.origin == "model" and not self._streamed):
+        elif record.origin in ("stop", "model"):
             texts = [block["text"] for block in content if "text" in block]
-            if texts:
+            if texts and not self._has_shown(record, texts):
                 self._put(seq, "text", "", "\n".join(texts))
         self._call, self._streamed = len(self.items), False
+
+    def _has_shown(self, record: MessageAdded, texts: Sequence[str]) -> bool:
+        """Whether the text was streamed. A guest's own result comes after an answer that may be another text."""
+        if record.origin == "stop" or not self._streamed:
+            return False
+        shown = [item.text for item in self.items[self._call :] if item.kind == "text" and item.withdrawn is None]
+        return not self._guest or "".join(texts) == "".join(shown)
+
+    def _step(self, seq: int, record: StepFinished) -> None:
+        if record.ends_call and (said := said_in(record)):
+            self._put(seq, "progress", who_said(record.key, self._lanes), said)
 
     def _note(self, entry: Entry, change: str) -> None:
         seq, _, record = entry
         match record:
             case ToolStarted():
+                self._lanes[record.lane] = record.tool_use["name"]
                 self._put(seq, "call", record.tool_use["name"], json_line(record.tool_use["input"], other=str))
+            case StepFinished():
+                self._step(seq, record)
+            case ToolProgressed() if is_told_elsewhere(record):
+                pass
             case ToolProgressed():
                 said = record.data if isinstance(record.data, str) else json_line(record.data, other=str)
                 self._put(seq, "progress", record.tool_use["name"], said)

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
+from playhead.runtime.core.records import EventEmitted, MessageAdded, Record, StepFinished
 
-__all__ = ["VARIES", "closing", "digest", "is_text_delta", "steady", "stored_form"]
+__all__ = ["VARIES", "closing", "digest", "is_text_delta", "shown", "steady", "stored_form"]
 
 VARIES: Final = frozenset({"timestamp", "tracking_id"})
 """Keys whose values are made up each time: they need not be the same when the guest runs again."""
@@ -48,6 +49,21 @@ def is_text_delta(item: Any) -> bool:
         return False
     text = delta.get("text")
     return type(text) is str and text.isascii()
+
+
+def shown(record: Record) -> str:
+    """A record in an error: its type, and what tells it from others."""
+    match record:
+        case EventEmitted(event=event):
+            return f"the event {event!r:.300}"
+        case MessageAdded(message=message):
+            return f"the message {message!r:.300}"
+        case StepFinished(key=key):
+            return f"the value of {key.lstrip('/')}"
+        case _:
+            fields = dict(record)
+            what = fields.get("tool_use") or fields.get("lane") or ""
+            return f"{record.type} {what!r:.200}" if what else record.type
 
 
 def digest(request: object) -> str:

@@ -23,7 +23,6 @@ from playhead.runtime.core.errors import DivergedError, FencedError
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
     Entry,
-    EventEmitted,
     MessageAdded,
     ModelStarted,
     Record,
@@ -37,6 +36,7 @@ from playhead.runtime.core.session import BEGAN_STEP, BeganFrom
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.host.asked import Asked
 from playhead.runtime.host.course import Course, RecordedTool
+from playhead.runtime.host.forms import shown
 from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.pipe import HandOver, Item, Pipe, Raised, Store
 from playhead.runtime.host.raised import recorded
@@ -244,7 +244,7 @@ class Recorder:
         if again is None and (retold := self.course.retold(logged, same)) is not None:
             return retold.record
         if again is None:
-            await self.fail(self.diverged(f"gave {_shown(record)}", logged))
+            await self.fail(self.diverged(f"gave {shown(record)}", logged))
         self.course.drop_events(lane)
         await self.put_all([*(again or ()), record])
         return record
@@ -284,7 +284,7 @@ class Recorder:
         """The error of a guest that did something else than this record says."""
         error = DivergedError(
             f"run {self.run_id}: run again after a takeover, the agent {did}, but record {logged.seq} of the log is "
-            f"{_shown(logged.record)}. {self.differs or ADVICE}"
+            f"{shown(logged.record)}. {self.differs or ADVICE}"
         )
         error.did, error.logged = did, logged
         return error
@@ -518,18 +518,3 @@ class Recorder:
             self._send(HandOver(rest))
             self._over = True
         return False
-
-
-def _shown(record: Record) -> str:
-    """A record in an error: its type, and what tells it from others."""
-    match record:
-        case EventEmitted(event=event):
-            return f"the event {event!r:.300}"
-        case MessageAdded(message=message):
-            return f"the message {message!r:.300}"
-        case StepFinished(key=key):
-            return f"the value of {key.lstrip('/')}"
-        case _:
-            fields = dict(record)
-            what = fields.get("tool_use") or fields.get("lane") or ""
-            return f"{record.type} {what!r:.200}" if what else record.type

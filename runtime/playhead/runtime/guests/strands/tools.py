@@ -67,6 +67,7 @@ class _RecordedCall:
         self._agent = cast("Agent", context.agent)
         self._lane = f"{run.scope_of(context.agent)}/{key_part(str(self._use['toolUseId']))}"
         self._past = self._recorder.course.visit(self._lane)
+        self._began = 0  # when its body began
         self._progress: deque[Entry] = deque(self._past.progress)
 
     @property
@@ -205,7 +206,7 @@ class _RecordedCall:
     async def _within(self) -> AsyncGenerator[TypedEvent, None]:
         """The events of the tool itself, recorded; what it does is named after this call."""
         call = Call(self._recorder.run_id, self._effect_key, self._past.starts + 1, self._use)
-        before = self._agent.state.get()
+        before, self._began = self._agent.state.get(), now_ms()
         events = self._next(self._context)
         try:
             while True:
@@ -281,8 +282,15 @@ class _RecordedCall:
         return result
 
     def _finished(self, result: Any, memory: dict[str, Any]) -> ToolFinished:
+        at = now_ms()
         return ToolFinished(
-            at=now_ms(), index=self._index, name=self._use["name"], result=result, memory=memory, lane=self._lane
+            at=at,
+            index=self._index,
+            name=self._use["name"],
+            result=result,
+            memory=memory,
+            lane=self._lane,
+            duration_ms=at - (self._began or at),
         )
 
     def _stream_event(self, data: Any) -> TypedEvent:

@@ -1,0 +1,54 @@
+"""What people are shown of a guest's run: the words of its models, and which of its records say nothing to them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.foreign_chunks import foreign_text, of_chunk
+from playhead.runtime.core.records import Entry, EventEmitted, StepFinished, ToolProgressed
+
+__all__ = ["is_of_a_guest", "is_told_elsewhere", "said_in", "text_of", "usage_in", "who_said"]
+
+_OF_AN_AGENT: Final = frozenset(
+    {"data", "delta", "event", "init_event_loop", "message", "start", "start_event_loop", "tool_stream_event"}
+)
+"""Keys of the events of an agent that is a tool: its words are shown where its model call ends, its calls as calls."""
+
+
+def is_of_a_guest(entry: Entry) -> bool:
+    """Whether the record is one that only the runs of guests have."""
+    return isinstance(entry.record, EventEmitted | StepFinished) or bool(getattr(entry.record, "lane", ""))
+
+
+def is_told_elsewhere(record: ToolProgressed) -> bool:
+    """Whether it is an event of an agent within a guest, of which other records tell what a person reads."""
+    return bool(record.lane) and isinstance(record.data, dict) and not _OF_AN_AGENT.isdisjoint(record.data)
+
+
+def text_of(chunk: Chunk) -> str:
+    """The text that an item of a guest's model adds to its answer."""
+    item = of_chunk(chunk)
+    delta: Any = (chunk.get("contentBlockDelta") or {}).get("delta") or {}
+    return str(delta["text"]) if "text" in delta else foreign_text(item)
+
+
+def said_in(record: StepFinished) -> str:
+    """The text of a model call that is whole in its end."""
+    items = cast("list[Any]", record.value) if isinstance(record.value, list) else []
+    return "".join(text_of(item) if isinstance(item, dict) else foreign_text(item) for item in items)
+
+
+def usage_in(record: StepFinished) -> dict[str, int]:
+    """The tokens of such a call, if its items tell them as the Converse API does."""
+    items = cast("list[Any]", record.value) if isinstance(record.value, list) else []
+    told = [item["metadata"].get("usage", {}) for item in items if isinstance(item, dict) and "metadata" in item]
+    return {name: count for usage in told for name, count in usage.items() if isinstance(count, int)}
+
+
+def who_said(key: str, names: Mapping[str, str]) -> str:
+    """Whose model call it is: the nodes and the tools in which it was made. `names` has the names of tools by their lanes."""
+    parts = key.split("/")[1:-1]
+    lanes = ["/" + "/".join(parts[: number + 1]) for number in range(len(parts))]
+    return " / ".join(names.get(lane, part) for lane, part in zip(lanes, parts, strict=True))

@@ -1,0 +1,108 @@
+"""What people are shown of guests' runs: the timeline, the transcript, and what two runs are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from playhead.runtime.core.records import Entry, StepFinished
+from playhead.runtime.core.run_acts import acts
+from playhead.runtime.core.timeline import timeline
+from playhead.runtime.core.transcript import transcript
+from playhead.runtime.guests.strands import StrandsGuest
+from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.function import FunctionGuest
+from playhead.runtime.host.guest import Guest
+from tests.support.guest_owners import Owners
+from tests.support.strands_agents import AGENTS, MANY, WORLD, World
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+
+async def clerk(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+    """A model that does not say the result."""
+
+    async def words() -> AsyncGenerator[Any]:
+        yield "You owe "
+        yield {"choices": [{"delta": {"content": "17 euros."}}]}
+
+    async def pay() -> str:
+        return "paid"
+
+    text = "".join([str(word) async for word in ctx.model([prompt], words)])
+    yield {"said": text}
+    answer = await ctx.ask("pay", {"euros": 17})
+    ctx.result = f"{await ctx.tool({'name': 'pay', 'input': {'euros': 17}, 'toolUseId': 't'}, pay)}: {answer}"
+
+
+async def log_of(guest: Guest) -> list[Entry]:
+    run = Owners(guest)
+    await run.to_the_end()
+    return run.log
+
+
+async def scenario(name: str) -> list[Entry]:
+    World()
+    return await log_of(StrandsGuest(lambda: {**AGENTS, **MANY}[name](WORLD[-1]), name="agent"))
+
+
+def shown(log: list[Entry]) -> list[tuple[str, str, str]]:
+    return [(item.kind, item.title, item.text) for item in transcript(log)]
+
+
+async def test_the_call_of_a_functions_model_ends_with_its_answer() -> None:
+    log = await log_of(FunctionGuest(clerk, name="clerk"))
+    (end,) = [one.seq for one in log if isinstance(one.record, StepFinished)]
+    (model,) = [bar for bar in timeline(log).bars if bar.kind == "model"]
+    assert (model.last, model.outcome) == (end, "ok")
+    assert shown(log)[1:3] == [("text", "", "You owe 17 euros."), ("question", "pay", '{"euros": 17}')]
+    assert ("text", "", "paid: yes") in shown(log), "its result is another text than its model's"
+    told = [(one.kind, one.name, dict(one.content)) for one in acts(log)]
+    assert ("model", "", {"text": "You owe 17 euros."}) in told
+    assert ("question", "pay", {"asked": [{"name": "pay", "reason": {"euros": 17}}]}) in told
+    (call,) = [content for kind, _, content in told if kind == "tool"]
+    assert (call["input"], call["content"]) == ({"euros": 17}, [{"text": "paid"}])
+
+
+@pytest.mark.parametrize("name", ["sub_agents", "graph"])
+async def test_calls_side_by_side_and_within_others_have_bars_of_their_own(name: str) -> None:
+    log = await scenario(name)
+    tools = [bar for bar in timeline(log).bars if bar.kind == "tool"]
+    started = sum(one.record.type == "tool.started" for one in log)
+    assert len(tools) == started
+    assert all(bar.outcome == "ok" for bar in tools)
+
+
+async def test_of_an_agent_that_is_a_tool_the_words_are_shown_and_not_its_events() -> None:
+    lines = [(kind, title, text) for kind, title, text in shown(await scenario("sub_agents")) if kind == "progress"]
+    words = [(title, text) for _, title, text in lines if title in ("one", "two")]
+    assert sorted(words) == [
+        ("one", "Sub thinks."),
+        ("one", "one says so."),
+        ("two", "Sub thinks."),
+        ("two", "two says so."),
+    ]
+    assert {title for _, title, _ in lines} == {"one", "two", "counting"}, "a tool's own progress is shown"
+
+
+async def test_of_a_graph_the_words_of_each_node_are_shown() -> None:
+    log = await scenario("graph")
+    words = [(title, text) for kind, title, text in shown(log) if kind == "progress" and title != "counting"]
+    assert words[0] == ("root", "Root speaks.")
+    assert words[-1] == ("join", "All joined.")
+    assert (
+        sorted(words[1:-1])
+        == [("left", ""), ("left", "Left is done."), ("right", ""), ("right", "Right is done.")][1::2]
+    )
+    models = [(one.name, one.content["text"]) for one in acts(log) if one.kind == "model"]
+    assert ("left", "Left is done.") in models
+
+
+async def test_two_runs_that_did_the_same_have_the_same_acts() -> None:
+    first, second = [acts(await scenario("remembering")) for _ in range(2)]
+    assert [(one.place, one.content) for one in first] == [(one.place, one.content) for one in second]
+    assert [one.calls for one in first if one.kind == "model"] == [1, 1, 1]
