@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -18,13 +17,12 @@ from typing import Any, Final, cast
 
 from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.codec import encode_record, limit_of
-from playhead.runtime.core.converse import Chunk, ToolUse
+from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.errors import DivergedError, FencedError
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
     Entry,
     MessageAdded,
-    ModelStarted,
     Record,
     RunPaused,
     SignalReceived,
@@ -34,18 +32,16 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.segments import Encoded, compact
 from playhead.runtime.core.session import BEGAN_STEP, BeganFrom
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.host.asked import Asked
-from playhead.runtime.host.course import Course, RecordedTool
+from playhead.runtime.host.course import Course
 from playhead.runtime.host.forms import shown
 from playhead.runtime.host.keys import key_part
+from playhead.runtime.host.observed import Observed
 from playhead.runtime.host.pipe import HandOver, Item, Pipe, Raised, Store
 from playhead.runtime.host.raised import recorded
 from playhead.runtime.host.retelling import Retelling
 from playhead.runtime.host.thread import GuestThread
 
 __all__ = ["ADVICE", "SCOPE", "Recorder"]
-
-logger: logging.Logger = logging.getLogger("playhead.runs")
 
 SCOPE: ContextVar[str] = ContextVar("playhead_scope", default="")
 """The lane of the tool call in whose body this code runs; empty outside of any. Keys of what it does begin with it."""
@@ -57,7 +53,7 @@ ADVICE: Final = (
 _WHOLE_RECORDS: Final = (MessageAdded, RunPaused, SignalReceived)  # the worker looks at them, so they are encoded there
 
 
-class Recorder:
+class Recorder(Observed):
     """What one owner's guest goes through again, and what it adds.
 
     Attributes:
@@ -73,14 +69,7 @@ class Recorder:
             record 1.
         pause_result: What the result of a pause has besides its questions.
         differs: What is known to differ from the execution that wrote the log; empty if nothing is.
-        offline: Whether nothing is done that the log does not have: see `OfflineRecorder`.
-        stops_at_cancel: Whether the guest begins nothing that has an effect once a cancel is in force.
-        code: The async generator that is the guest's own code, if it is one.
     """
-
-    offline: bool = False
-    stops_at_cancel: bool = False
-    code: object = None
 
     def __init__(
         self,
@@ -127,11 +116,6 @@ class Recorder:
     def replaying(self) -> bool:
         """Whether the log still has something that the guest has not come to again."""
         return self.course.left
-
-    @property
-    def enters_again(self) -> bool:
-        """Whether a call that has ended is entered again, if what is done in it is recorded by itself."""
-        return False
 
     def key(self, kind: str, name: str = "") -> str:
         """A key that nothing else of the run has, the same in every execution: the scope, the kind, the name, a number."""
@@ -254,25 +238,6 @@ class Recorder:
         for record in records:
             await self.space()
             self.put(record)
-
-    def requested(self, key: str, logged: Entry, asked: Asked) -> None:
-        """A model call of the log is made again. A request that differs is noted: a prompt that has the time in it is common.
-
-        The recorded answer stands.
-        """
-        if asked.differing(cast("ModelStarted | StepFinished", logged.record).request):
-            logger.info(
-                "run %s: what the agent asks in its %s differs from what record %d has of it; the recorded answer stands",
-                self.run_id,
-                key.lstrip("/"),
-                logged.seq,
-            )
-
-    def called(self, past: RecordedTool, tool_use: ToolUse) -> None:
-        """A tool call is made that the log may have. Its recorded result stands."""
-
-    def gave(self, finished: Entry, result: Any) -> None:
-        """A call that is made again in each execution gave this; the recorded result is `finished`."""
 
     async def fail(self, error: BaseException) -> None:
         """End the run with an error that the guest cannot catch. Does not return."""
