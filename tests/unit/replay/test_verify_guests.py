@@ -16,7 +16,7 @@ from playhead.runtime.host import host
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.replay import Verification, guests, verify
-from tests.golden.record import guest as golden_guest
+from tests.golden.scenarios import guest as golden_guest
 from tests.support.guest_owners import Owners
 from tests.support.old_runs import FILES, OldRun
 from tests.unit.host import test_killed_anywhere as everything
