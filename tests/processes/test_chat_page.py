@@ -1,4 +1,4 @@
-"""The page of the chat example in a real browser. It needs Chromium and playwright; CI has neither, `make browser` runs it.
+"""The page of the chat example in a real browser. It needs Chromium and playwright, which CI installs.
 
 It is left out where one of them is missing, and says so.
 """
