@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,8 +19,9 @@ from langchain_core.messages import AIMessage
 from langgraph.cache.memory import InMemoryCache as InMemoryNodeCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.types import interrupt
+from langgraph.types import Command, interrupt
 
+from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.records import (
     Entry,
     MessageAdded,
@@ -31,6 +33,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.guests.langgraph import LangGraphGuest
+from playhead.runtime.guests.langgraph.forms import loaded, stored
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.targets import load_served
@@ -213,6 +216,7 @@ from __future__ import annotations
 from langgraph.graph.state import CompiledStateGraph
 from tests.support.langgraph_agents import agent
 from playhead.runtime.guests.langgraph import LangGraphGuest
+from playhead.runtime.guests.langgraph.forms import loaded, stored
 from tests.support.langgraph_agents import Joke, State, joke
 clerk = agent(["hi"])
 def a_node(state: Joke):
@@ -226,6 +230,21 @@ def make_graph() -> CompiledStateGraph:
 def plain():
     return agent(["hi"])
 """
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a tool gives that is of a class of its own."""
+
+    euros: int
+
+
+def test_what_a_tool_gives_is_kept_only_if_reading_it_runs_no_code_that_the_log_names() -> None:
+    command = Command(update={"seen": {1, 2}}, goto="next")
+    assert loaded(stored(command)) == command
+    for value in (Price(1), Command(update={"price": Price(1)})):
+        with pytest.raises(EncodingError, match="cannot be kept in the log: return text"):
+            stored(value)
 
 
 def test_graphs_and_annotated_functions_of_a_module_are_served(tmp_path: Path) -> None:

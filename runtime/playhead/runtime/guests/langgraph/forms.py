@@ -21,6 +21,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import BaseModel
 
 from playhead.runtime.core.converse import ContentBlock, Message
+from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
 
 __all__ = [
@@ -60,7 +61,9 @@ class KeptObjects(JsonPlusSerializer):
 
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
-_SERDE: Final = JsonPlusSerializer(allowed_msgpack_modules=True)
+_SERDE: Final = JsonPlusSerializer(allowed_msgpack_modules=None)
+"""Makes no object of a class that LangGraph does not name as safe: reading a log must not run code that it names."""
+
 _KEPT: Final = "kept"
 _MESSAGE, _OTHER = "langchain_message", "langgraph_value"
 
@@ -80,7 +83,11 @@ def shown(value: Any) -> Any:
 
 
 def stored(value: Any) -> Any:
-    """What a tool gives, as plain data: a message as LangChain writes it, and other objects as a checkpointer does."""
+    """What a tool gives, as plain data: a message as LangChain writes it, and other objects as a checkpointer does.
+
+    Raises:
+        EncodingError: If it has an object of a class that is not read again, such as one of the tool's own.
+    """
     if isinstance(value, list):
         return [stored(item) for item in cast("list[Any]", value)]
     try:
@@ -89,7 +96,13 @@ def stored(value: Any) -> Any:
             return {_MESSAGE: plain_strict(messages_to_dict([value])[0])}
         return plain_strict(value)
     except NotPlainError:
-        return {_OTHER: list(_SERDE.dumps_typed(value))}
+        kept = _SERDE.dumps_typed(value)
+        if _SERDE.loads_typed(kept) != value:
+            raise EncodingError(
+                f"a {type(value).__name__} cannot be kept in the log: return text, plain data, messages, or LangGraph's Command "
+                "or Send of these"
+            ) from None
+        return {_OTHER: list(kept)}
 
 
 def stored_result(value: Any, *, name: str, use_id: str) -> Any:
