@@ -11,7 +11,8 @@ import pytest
 
 from tests.conformance.conformance_driver import drive_here
 from tests.conformance.conformance_judge import differences
-from tests.conformance.conformance_killed import Reader, Stage
+from tests.conformance.conformance_killed import Stage
+from tests.conformance.conformance_reader import Reader
 from tests.conformance.conformance_recording import Recording
 from tests.conformance.conformance_scenarios import HERE, Folder, Scenario, decode, encode, missing_features
 
