@@ -17,7 +17,6 @@ from playhead.runtime.core.errors import (
     BadTargetError,
     EncodingError,
     LogUnavailableError,
-    PlayheadError,
     RecordTooLargeError,
     RedisAuthError,
     RedisTooOldError,
@@ -241,6 +240,8 @@ async def test_a_prompt_or_state_that_is_not_plain_data(fleet: Fleet, value: Any
             await client.start("agent", [{"text": "Hi", "extra": value}])
         with pytest.raises(EncodingError, match=r"invocation_state\['what'\] cannot be stored"):
             await client.start("agent", "Hi", invocation_state={"fine": 1, "what": value})
+        with pytest.raises(EncodingError, match=r"invocation_state\['what'\] cannot be stored"):
+            await client.run(new_run_id()).respond({"i": "yes"}, invocation_state={"fine": 1, "what": value})
         assert await client.runs() == []
 
 
@@ -263,12 +264,16 @@ async def test_what_is_not_a_cursor(fleet: Fleet, cursor: Any) -> None:
             await anext(run.stream_async(after=cursor))
 
 
-async def test_an_invocation_state_whose_keys_are_not_names(fleet: Fleet) -> None:
-    state: Any = {1: "one"}
+@pytest.mark.parametrize("state", [{1: "one"}, 5, ["a"], "a"])
+async def test_an_invocation_state_that_is_not_values_by_name(fleet: Fleet, state: Any) -> None:
     async with fleet.client() as client:
-        with pytest.raises((ValueError, PlayheadError), match="invocation_state"):
+        with pytest.raises(TypeError, match="invocation_state must be a"):
             await client.start("agent", "Hi", invocation_state=state)
+        with pytest.raises(TypeError, match="invocation_state must be a"):
+            await client.run(new_run_id()).respond({"i": "yes"}, invocation_state=state)
         assert await client.runs() == []
+    with pytest.raises(TypeError, match="invocation_state must be a"):
+        Agent(ScriptedModel(["Hi"])).stream_async("Hi", invocation_state=state)
 
 
 # Targets of a worker

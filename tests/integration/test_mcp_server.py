@@ -115,7 +115,7 @@ GARBAGE = "import sys, time\nprint('garbage', flush=True)\nsys.stdin.read()"
     [
         (["/no/such/server"], "FileNotFoundError: .*/no/such/server"),
         (["false"], "MCPError: Connection closed"),
-        ([sys.executable, "-c", GARBAGE], "no answer in 1 s"),
+        ([sys.executable, "-c", GARBAGE], "no answer in 1 s, and what it wrote to its output is not MCP"),
     ],
     ids=["missing", "ends at once", "garbage"],
 )
@@ -136,3 +136,9 @@ def test_a_name_that_a_tool_cannot_have_is_refused() -> None:
 def test_a_server_has_either_a_command_or_an_address(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="needs command="):
         MCPServer(**options)
+
+
+def test_a_server_is_not_given_by_a_text() -> None:
+    address: Any = "http://127.0.0.1:9/mcp"
+    with pytest.raises(TypeError, match=r"not the text 'http:.*for a server over HTTP pass url="):
+        MCPServer(address)

@@ -13,6 +13,7 @@ from playhead.runtime.agent.caller_signal import check_cancel_signal
 from playhead.runtime.agent.defined import DefinedAgent
 from playhead.runtime.agent.direct_calls import ToolCaller
 from playhead.runtime.concurrency import run_apart
+from playhead.runtime.core.arguments import check_mapping
 from playhead.runtime.core.call_keywords import CallKeywords, call_options
 from playhead.runtime.core.cancels import cancel_of
 from playhead.runtime.core.converse import Prompt
@@ -117,6 +118,7 @@ class CalledAgent(DefinedAgent):
         asked = call_options(self.stream_async, keywords)
         check_no_clash(asked.terms, self.tools)
         check_cancel_signal(cancel_signal)
+        check_mapping("invocation_state", invocation_state, optional=True)
         asked = asked._replace(metadata=checked_metadata(metadata or {}))
         return self._runs.stream(self, prompt, invocation_state or {}, asked, cancel_signal=cancel_signal)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from playhead.runtime.core.arguments import check_mapping
 from playhead.runtime.core.checks import check_agent, check_session
 from playhead.runtime.core.codec import encode_record, pack
 from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
@@ -55,6 +56,7 @@ def submission(
     check_agent(agent)
     if session is not None:
         check_session(session)
+    check_mapping("invocation_state", invocation_state)
     record = RunSubmitted(
         at=now_ms(),
         agent=agent,
@@ -76,7 +78,8 @@ def submission(
 
 
 def check_plain(invocation_state: Mapping[str, Any]) -> None:
-    """Raise EncodingError, with the key, if a value cannot be stored."""
+    """Raise EncodingError, with the key, if a value cannot be stored; TypeError if they are not a dict with text keys."""
+    check_mapping("invocation_state", invocation_state)
     for key, value in invocation_state.items():
         try:
             pack(value)

@@ -10,17 +10,24 @@ __all__ = ["without_errors_of"]
 
 
 @contextmanager
-def without_errors_of(*names: str) -> Generator[None]:
-    """Drop what these loggers log as an error, with its traceback, within the block; in all threads."""
+def without_errors_of(*names: str) -> Generator[list[str]]:
+    """Drop what these loggers log as an error, with its traceback, within the block; in all threads.
+
+    Yields the messages of what was dropped.
+    """
     loggers = [logging.getLogger(name) for name in names]
+    dropped: list[str] = []
+
+    def below_error(record: logging.LogRecord) -> bool:
+        if record.levelno < logging.ERROR:
+            return True
+        dropped.append(record.getMessage())
+        return False
+
     for logger in loggers:
-        logger.addFilter(_below_error)
+        logger.addFilter(below_error)
     try:
-        yield
+        yield dropped
     finally:
         for logger in loggers:
-            logger.removeFilter(_below_error)
-
-
-def _below_error(record: logging.LogRecord) -> bool:
-    return record.levelno < logging.ERROR
+            logger.removeFilter(below_error)

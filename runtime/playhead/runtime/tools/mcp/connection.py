@@ -180,14 +180,16 @@ class Connection:
             if self._open is not None:
                 return self._open
             await anyio.sleep(max(0.0, self._not_before - anyio.current_time()))
+            strange: list[str] = []
             try:
                 # The SDK logs a traceback for each line of a server that does not speak MCP.
-                with without_errors_of("mcp.client.stdio"), anyio.fail_after(self._start_timeout):
+                with without_errors_of("mcp.client.stdio") as strange, anyio.fail_after(self._start_timeout):
                     opened = self._open = await (await self._tasks()).start(self._serve)
             except Exception as error:
                 wait = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**self._failures)
                 self._failures, self._not_before = self._failures + 1, anyio.current_time() + wait
                 why = f"no answer in {self._start_timeout:g} s" if isinstance(error, TimeoutError) else _root(error)
+                why += ", and what it wrote to its output is not MCP" if strange else ""
                 raise ConnectionBroken(f"the MCP server {self._name} did not start: {why}") from error
             self._failures = 0
             return opened

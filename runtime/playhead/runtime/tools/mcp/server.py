@@ -69,6 +69,11 @@ class MCPServer:
     ) -> None:
         if (command is None) == (url is None) or (command is not None and not command):
             raise ValueError("an MCPServer needs command=[program, …] or url=…, and not both")
+        if isinstance(command, str):
+            raise TypeError(
+                f"an MCPServer needs command=[program, argument, …], not the text {command!r:.80}; for a server over HTTP "
+                "pass url=…"
+            )
         check_items("command", command or [], str, each="a text")
         check_text("url", url, optional=True)
         check_text("prefix", prefix, empty=True)
