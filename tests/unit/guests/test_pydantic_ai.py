@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -238,3 +239,17 @@ async def test_a_steer_reaches_the_model_with_its_next_request() -> None:
         again = Owners(PydanticAIGuest(make), run.log[:cut])
         await again.to_the_end()
         assert again.end.result["message"]["content"] == [{"text": said}], cut
+
+
+async def test_another_version_of_the_framework_is_told_in_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = owners("retry")
+    await whole.to_the_end()
+    run = Owners(whole.guest, whole.log[:12])
+    World()
+    installed = metadata.version("pydantic-ai-slim")
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9")
+    await run.to_the_end()
+    assert f"began with pydantic-ai-slim {installed}, and this worker has pydantic-ai-slim 9.9" in caplog.text
+    assert run.end.type == "run.completed"

@@ -9,8 +9,11 @@ from typing import Any, ClassVar, cast
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.errors import AgentFactoryError
+from playhead.runtime.core.records import Record
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import GeneratorGuest
+from playhead.runtime.host.guest import Visit
+from playhead.runtime.host.versions import note_version
 
 __all__ = ["MadeGuest"]
 
@@ -28,6 +31,7 @@ class MadeGuest(GeneratorGuest):
     Attributes:
         kinds: The classes of the framework's agents.
         told: What they are, for people.
+        distribution: The framework's, if its version is to be recorded with each run: another one may do something else.
 
     Raises:
         TypeError: If `source` is neither, or the function returns something else.
@@ -37,6 +41,7 @@ class MadeGuest(GeneratorGuest):
 
     kinds: ClassVar[tuple[type, ...]] = ()
     told: ClassVar[str] = ""
+    distribution: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -74,6 +79,12 @@ class MadeGuest(GeneratorGuest):
     @abstractmethod
     def run(self, agent: Any, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the agent from its top; see `GeneratorGuest.events`."""
+
+    async def drive(self, visit: Visit) -> Record:
+        """Run the agent to its end; a warning if the run began with another version of its framework."""
+        if self.distribution:
+            note_version(visit.recorder, self.distribution)
+        return await super().drive(visit)
 
     def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Make an agent, and run it."""

@@ -47,6 +47,7 @@ class LangGraphGuest(MadeGuest):
 
     kinds = (Pregel,)
     told = "a compiled graph of LangGraph"
+    distribution = "langgraph"
     varies = VARIES | {"id"}
 
     def __init__(

@@ -44,6 +44,7 @@ class OpenAIAgentsGuest(MadeGuest):
 
     kinds = (Agent,)
     told = "an agents.Agent of the OpenAI Agents SDK"
+    distribution = "openai-agents"
 
     def __init__(
         self,

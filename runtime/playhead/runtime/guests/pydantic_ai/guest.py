@@ -49,6 +49,7 @@ class PydanticAIGuest(MadeGuest):
 
     kinds = (AbstractAgent,)
     told = "a pydantic_ai.Agent"
+    distribution = "pydantic-ai-slim"
     varies = VARIES | {"enqueue_id"}
 
     def __init__(
