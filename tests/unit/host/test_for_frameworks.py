@@ -11,7 +11,7 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
-from playhead.runtime.core.records import Entry, MessageAdded, ModelChunk, StepFinished, ToolFinished
+from playhead.runtime.core.records import Entry, MessageAdded, ModelChunk, StepFinished, ToolFinished, ToolStarted
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.host.changes import change_again, changes_since, fields_of
 from playhead.runtime.host.context import GuestContext, current_context
@@ -108,6 +108,19 @@ async def test_a_call_that_the_guest_cut_off_is_not_made_again() -> None:
     await second.to_the_end()
     assert second.end.result == first.end.result
     assert calls == ["hangs"]
+
+
+async def test_a_call_that_the_guest_cut_off_before_it_began_is_not_begun_later() -> None:
+    async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        with anyio.CancelScope() as limit:
+            limit.cancel()
+            await ctx.tool({"name": "pay"}, anyio.sleep_forever)
+        ctx.result = f"cut off: {limit.cancelled_caught}"
+        yield {}
+
+    whole = await killed_after_each_record(run)
+    (finished,) = whole.of(ToolFinished)
+    assert (whole.of(ToolStarted), finished.memory["cut_off"]) == ([], True)
 
 
 async def test_what_is_done_within_a_name_has_no_order_with_the_rest_and_is_hidden() -> None:

@@ -51,7 +51,7 @@ def owners(act: Act, **options: Any) -> Owners:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "_shared", [])
+    monkeypatch.setattr(loops, "SHARED", [])
 
 
 @pytest.mark.parametrize(("own_loop", "same"), [(False, True), (True, False)])

@@ -13,7 +13,7 @@ from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import Any, Final
 
-__all__ = ["TASKS", "IdleLoop", "shared_loop"]
+__all__ = ["SHARED", "STUCK_S", "TASKS", "IdleLoop", "shared_loop"]
 
 STUCK_S: Final = 1.0
 """A shared loop that has been blocked for so long gets no new runs."""
@@ -98,7 +98,8 @@ def _counted_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) ->
 
 
 _LOCK: Final = threading.Lock()
-_shared: list[IdleLoop] = []
+SHARED: Final[list[IdleLoop]] = []
+"""The shared loops of this process. New runs get the last one."""
 
 
 def shared_loop() -> IdleLoop:
@@ -107,10 +108,10 @@ def shared_loop() -> IdleLoop:
     It lives as long as the process. One that is blocked is left to its runs, and others get a new one.
     """
     with _LOCK:
-        if not _shared or _shared[-1].stuck:
-            _shared.append(IdleLoop())
-            threading.Thread(target=_run_forever, args=(_shared[-1],), name="guests", daemon=True).start()
-        return _shared[-1]
+        if not SHARED or SHARED[-1].stuck:
+            SHARED.append(IdleLoop())
+            threading.Thread(target=_run_forever, args=(SHARED[-1],), name="guests", daemon=True).start()
+        return SHARED[-1]
 
 
 def _run_forever(loop: IdleLoop) -> None:

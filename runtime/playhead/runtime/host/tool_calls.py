@@ -72,14 +72,13 @@ class ToolCalls:
             known = await self._outcome(use, index, lane, past, policy=on_unknown_outcome)
             if known:
                 return _given(self._finish(_Opened(index, use, lane), **known))
-        await recorder.goes_live(f"the tool call {lane.lstrip('/')} of {use['name']}")
+        await self._begins(_Opened(index, use, lane))
         before, opened = fields_of(shared), _Opened(index, use, lane, time.monotonic())
         made = Call(recorder.run_id, f"{recorder.run_id}{lane}", past.starts + (not again), use)
         try:
             value = await self._body(made, index, do, again=again)
         except asyncio.CancelledError:  # by a cancel of the run, or by the guest, which waits for so long only
-            cut_off = OutcomeUnknownError(f"{use['name']}: {_CANCELLED if recorder.cancelled else _CUT_OFF}")
-            self._finish(opened, error=cut_off, memory={} if recorder.cancelled else {"cut_off": True})
+            self._cut_off(opened)
             raise
         except Exception as error:
             asked = [] if asks is None else asks(error)
@@ -91,6 +90,21 @@ class ToolCalls:
         finally:
             recorder.ends_live()
         return _given(self._finish(opened, value=value, memory=_memory(before, shared)))
+
+    async def _begins(self, opened: _Opened) -> None:
+        """Wait until a call may begin; one that the guest cuts off before that has ended for it, too."""
+        try:
+            await self._recorder.goes_live(f"the tool call {opened.lane.lstrip('/')} of {opened.use['name']}")
+        except asyncio.CancelledError:
+            if not self._recorder.cancelled:
+                self._cut_off(opened)
+            raise
+
+    def _cut_off(self, opened: _Opened) -> None:
+        """Write that a call was cut off: by a cancel of the run, or by the guest, which is then told the same again."""
+        cancelled = self._recorder.cancelled
+        error = OutcomeUnknownError(f"{opened.use['name']}: {_CANCELLED if cancelled else _CUT_OFF}")
+        self._finish(opened, error=error, memory={} if cancelled else {"cut_off": True})
 
     async def _body(self, call: Call, index: int, do: Callable[[], Awaitable[Any]], *, again: bool) -> Any:
         """Make a call; its start is stored before."""
