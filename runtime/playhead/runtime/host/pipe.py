@@ -50,7 +50,7 @@ in each thread, and took half of the time of a guest that sends chunks in a burs
 Item = Stored | Encoded | Store | HandOver | Raised
 
 
-class _Bell:
+class _Waker:
     """Lets an event loop do something from other threads, all guests of it together."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class _Bell:
         self._due: deque[Callable[[], object]] = deque()
         self._awake = False
 
-    def ring(self, act: Callable[[], object]) -> None:
+    def wake(self, act: Callable[[], object]) -> None:
         """Call `act` on the loop: at once, or when the pause after the last wake is over. In any thread."""
         with self._lock:
             self._due.append(act)
@@ -79,16 +79,16 @@ class _Bell:
             self._loop.call_later(_PAUSE_S, self._answer)
 
 
-_bell: RunVar[_Bell] = RunVar("playhead_bell")
+_waker: RunVar[_Waker] = RunVar("playhead_waker")
 
 
-def _bell_here() -> _Bell:
+def _waker_here() -> _Waker:
     """That of the running event loop."""
-    bell = _bell.get(None)
-    if bell is None:
-        bell = _Bell()
-        _bell.set(bell)
-    return bell
+    waker = _waker.get(None)
+    if waker is None:
+        waker = _Waker()
+        _waker.set(waker)
+    return waker
 
 
 class Pipe:
@@ -97,7 +97,7 @@ class Pipe:
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
         self._lock = threading.Lock()
-        self._bell = _bell_here()
+        self._waker = _waker_here()
         self._arrived = asyncio.Event()
         self._told = False
         self._told_at = -math.inf
@@ -124,7 +124,7 @@ class Pipe:
                 return
             self._told = True
         self._told_at = time.monotonic()
-        self._bell.ring(self._arrived.set)
+        self._waker.wake(self._arrived.set)
 
     def wake(self) -> None:
         """Let `take` return. On the pipe's event loop."""
