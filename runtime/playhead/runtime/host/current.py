@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from playhead.runtime.core.converse import ToolUse
-from playhead.runtime.host.recorder import SCOPE
+from playhead.runtime.host.keys import SCOPE
 
 __all__ = ["Call", "calling", "current_call", "in_scope"]
 

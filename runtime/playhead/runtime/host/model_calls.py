@@ -12,8 +12,9 @@ from playhead.runtime.core.records import ModelChunk, ModelRetried, ModelStarted
 from playhead.runtime.host.asked import Asked
 from playhead.runtime.host.course import RecordedCall
 from playhead.runtime.host.forms import closing, is_text_delta, stored_form
+from playhead.runtime.host.keys import SCOPE
 from playhead.runtime.host.raised import recorded
-from playhead.runtime.host.recorder import SCOPE, Recorder
+from playhead.runtime.host.recorder import Recorder
 from playhead.runtime.host.steps import value_of
 
 __all__ = ["ModelCalls"]

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from strands import Agent
 
 from playhead.runtime.guests.strands.events import EventRecorder
+from playhead.runtime.host.keys import SCOPE
 from playhead.runtime.host.model_calls import ModelCalls
-from playhead.runtime.host.recorder import SCOPE, Recorder
+from playhead.runtime.host.recorder import Recorder
 from playhead.runtime.host.tool_calls import OnUnknownOutcome
 
 __all__ = ["HOSTED", "HostedRun", "replaying"]

@@ -19,7 +19,7 @@ from playhead.runtime.guests.strands.spans import quiet_spans
 from playhead.runtime.guests.strands.steering import steer_after, steer_before
 from playhead.runtime.guests.strands.tools import recorded_tool_call
 from playhead.runtime.host.current import in_scope
-from playhead.runtime.host.recorder import SCOPE
+from playhead.runtime.host.keys import SCOPE
 
 __all__ = ["put_seams"]
 
