@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import agents
+import anyio
 import pytest
 from agents import Agent, LocalShellTool, RunContextWrapper, Runner, function_tool
 from agents.testing import ScriptedModel
@@ -18,7 +22,9 @@ from playhead.runtime.agent.serving import served_of
 from playhead.runtime.core.errors import BadTargetError
 from playhead.runtime.core.records import MessageAdded, RunPaused, StepFinished, ToolFinished, ToolStarted
 from playhead.runtime.core.session import StoredMessages
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.guests.openai_agents import OpenAIAgentsGuest
+from playhead.runtime.host import host
 from playhead.runtime.targets import load_served
 from tests.support.guest_owners import RUN, Owners
 from tests.support.openai_agents import AGENTS, World, called, said
@@ -272,3 +278,59 @@ async def test_the_example_asks_whether_its_tool_may_run_and_books() -> None:
     assert run.end.result["message"]["content"] == [{"text": "You have seat 7A on LH 400."}]
     (booked,) = run.of(ToolFinished)
     assert booked.result["content"] == [{"text": "Seat 7A is booked on LH 400."}]
+
+
+async def test_a_factory_that_makes_another_agent_each_time_fails_its_run_with_advice() -> None:
+    made: list[Agent[Any]] = []
+
+    def make() -> Agent[Any]:
+        made.append(Agent(name=f"agent {len(made)}", model=ScriptedModel([[said("Hi.")]])))
+        return made[-1]
+
+    guest = OpenAIAgentsGuest(make, name="agent")
+    whole = Owners(guest)
+    await whole.to_the_end()
+    again = Owners(guest, whole.log[:-1])
+    await again.to_the_end()
+    assert again.end.error_type == "DivergedError"
+    assert "'agent 2'" in again.end.message
+    assert "'agent 1'" in again.end.message
+    assert "The code of the agent has changed, or it decides by what is not in the log" in again.end.message
+
+
+async def test_a_factory_that_raises_later_fails_its_run() -> None:
+    broken = False
+
+    def make() -> Agent[Any]:
+        if broken:
+            raise KeyError("no key")
+        return scripted([said("Hi.")])
+
+    guest, broken = OpenAIAgentsGuest(make, name="agent"), True
+    run = Owners(guest)
+    await run.to_the_end()
+    assert (run.end.error_type, run.end.message) == ("AgentFactoryError", "make raised KeyError: 'no key'")
+
+
+async def test_one_that_swallows_a_cancel_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "CANCEL_GRACE_S", 0.1)
+    monkeypatch.setattr(host, "CLOSE_GRACE_S", 0.1)
+    home, works = asyncio.get_running_loop(), anyio.Event()
+    over = threading.Event()
+
+    @function_tool
+    async def stubborn() -> str:
+        """Goes on."""
+        home.call_soon_threadsafe(works.set)
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+        return "done"
+
+    run = Owners(OpenAIAgentsGuest(lambda: scripted([called("stubborn", "s1")], tools=[stubborn]), name="agent"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run.own)
+        await works.wait()
+        run.control.deliver([Signal("c", "cancel")])
+    over.set()
+    assert run.end.type == "run.cancelled"
