@@ -52,8 +52,8 @@ def answers(run: Owners) -> int:
 
 
 def cuts(run: Owners) -> list[int]:
-    """After which records to cut it: of the chunks of an answer every third."""
-    return [n for n in range(2, len(run.log)) if n % 3 == 0 or not isinstance(run.log[n - 1].record, ModelChunk)]
+    """After which records to cut it: of the chunks of an answer every sixth."""
+    return [n for n in range(2, len(run.log)) if n % 6 == 0 or not isinstance(run.log[n - 1].record, ModelChunk)]
 
 
 @pytest.mark.parametrize("name", AGENTS)
