@@ -38,6 +38,10 @@ class GeneratorGuest(Guest):
     def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run it from its top; yield the run's events, which are dicts of plain data, and set `ctx.result`."""
 
+    def steady(self, value: Any) -> Any:
+        """Plain data without what varies."""
+        return steady(value, self.varies)
+
     async def drive(self, visit: Visit) -> Record:
         """Run the generator to its end."""
         recorder, ctx = visit.recorder, GuestContext(visit)

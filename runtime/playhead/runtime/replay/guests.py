@@ -24,6 +24,7 @@ from playhead.runtime.core.records import (
     SignalReceived,
     StepFinished,
     ToolInterrupted,
+    ToolStarted,
 )
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.host.asked import Asked
@@ -81,8 +82,10 @@ class _Rehearsal:
             questions=_questions(entries),
         )
         given = _given(entries)
+        keys = (one.record.effect_key for one in entries if isinstance(one.record, ToolStarted) and one.record.lane)
+        own_id = next(keys, run_id).partition("/")[0]  # an import may have another one
         opening = Opening(
-            run_id=run_id,
+            run_id=own_id,
             epoch=last.epoch,
             entries=given,
             head=given[-1].seq,
@@ -180,11 +183,13 @@ class _Rehearsal:
     def _unasked(self) -> Iterator[Finding]:
         """The questions that the guest has not asked; and what it asks in the place of the first."""
         others = [one for one in self._watch.found if one.about == "beyond" and one.does.startswith("asks")]
+        calls = [one.record for one in self._entries if isinstance(one.record, ToolInterrupted)]
+        known = {*self._watch.asked, *(question for call in calls for question in _ids(call))}
         for entry in self._entries:
             if not isinstance(entry.record, RunPaused):
                 continue
             for one in entry.record.interrupts:
-                if one["id"] not in self._watch.asked:
+                if one["id"] not in known:
                     other = others[0] if others else Finding("question", None, f"does not ask {one['name']!r}")
                     yield replace(other, about="question", entry=entry)
 
@@ -251,8 +256,8 @@ class _Rehearsal:
                 what = "the messages that are sent, of which the log has a digest; the last one now"
                 yield Change("history", what, None, now[-1] if isinstance(now, list) and now else now, agent)
             else:
-                kind = name if name in ("system_prompt", "tool_choice") else "request"
-                yield Change(kind, _PARTS.get(name, f"{name or 'what'} of the request"), before, now, agent)
+                kind, what = _PARTS.get(name, ("request", f"the {name} of the request"))
+                yield Change(kind, what, before, now, agent)
 
     def _shown(self, record: Record) -> dict[str, Any]:
         return cast("dict[str, Any]", self._watch.steady(_told(record)))
@@ -263,7 +268,14 @@ class _Rehearsal:
         return self._places.get(name or "") or self._places.get("", "")
 
 
-_PARTS: Final = {"system_prompt": "the system prompt", "tool_choice": "the tool choice", "": "what the model is asked"}
+_PARTS: Final = {
+    "": ("request", "what the model is asked"),
+    "instructions": ("system_prompt", "the instructions"),
+    "system": ("system_prompt", "the system prompt"),
+    "system_prompt": ("system_prompt", "the system prompt"),
+    "tool_choice": ("tool_choice", "the tool choice"),
+    "tools": ("tools", "the tools that are offered"),
+}
 
 _KINDS: Final = {
     "message.added": "message",

@@ -14,6 +14,10 @@ from playhead.runtime.host.context import current_context
 __all__ = ["RecordedProvider", "recorded_model"]
 
 
+def _asked(instructions: Any, given: Any) -> dict[str, Any]:
+    return {"instructions": instructions, "messages": given}
+
+
 class _RecordedModel(Model):
     def __init__(self, inner: Model) -> None:
         self.inner = inner
@@ -27,7 +31,7 @@ class _RecordedModel(Model):
 
         if (ctx := current_context()) is None:
             return await self.inner.get_response(system_instructions, input, *given, **more)
-        (whole,) = [item async for item in ctx.model([system_instructions, input], asks)]
+        (whole,) = [item async for item in ctx.model(_asked(system_instructions, input), asks)]
         return forms.response_of(whole)
 
     async def stream_response(
@@ -46,7 +50,7 @@ class _RecordedModel(Model):
                     yield forms.chunk_of(event)
 
         ctx = current_context()
-        async with aclosing(asks() if ctx is None else ctx.model([system_instructions, input], chunks)) as items:
+        async with aclosing(asks() if ctx is None else ctx.model(_asked(system_instructions, input), chunks)) as items:
             async for item in items:
                 yield item if ctx is None else forms.of_chunk(item)
 
