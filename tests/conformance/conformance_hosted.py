@@ -144,6 +144,10 @@ class HostedPlay:
         runs: The runs, one for each turn that was not refused and does not answer.
         recording: What a reader has that takes back what is retracted; after `go_on`.
         ended_by_log: Whether a cancel had been sent, and not received by the owner that was killed: the log then ends the run.
+        turn: The index of the turn that is played.
+        refused: What refused a turn, by the index of the turn.
+        histories: The messages of the session after each turn; None after one that was refused.
+        said: The messages of the session before the turn.
     """
 
     def __init__(self, stage: HostedStage) -> None:
@@ -151,10 +155,10 @@ class HostedPlay:
         self.recording = Recording()
         self.ended_by_log = False
         self._stage = stage
-        self._turn = 0
-        self._refused: dict[int, Exception] = {}
-        self._histories: list[list[dict[str, Any]] | None] = []
-        self._said: tuple[Message, ...] = ()
+        self.turn = 0
+        self.refused: dict[int, Exception] = {}
+        self.histories: list[list[dict[str, Any]] | None] = []
+        self.said: tuple[Message, ...] = ()
         self._asked: dict[str, list[dict[str, Any]]] = {}
 
     @property
@@ -172,11 +176,11 @@ class HostedPlay:
         play = HostedPlay(self._stage)
         run = self.runs[cut.run].upto(cut.seq)
         play.runs = [*self.runs[: cut.run], run]
-        play._turn = self._turn_of(run, _pauses(run.log))
-        play._refused = {turn: error for turn, error in self._refused.items() if turn < play._turn}
-        play._histories = self._histories[: play._turn]
+        play.turn = self._turn_of(run, _pauses(run.log))
+        play.refused = {turn: error for turn, error in self.refused.items() if turn < play.turn}
+        play.histories = self.histories[: play.turn]
         play.ended_by_log = any(one.kind == "cancel" for one in run.inbox())
-        play._said = run.said
+        play.said = run.said
         for name, asked in self._asked.items():  # the models go on with the call that comes next by the log
             made = sum(_made(one.log, name) for one in play.runs)
             self._stage.requests[name][:] = asked[:made]
@@ -187,12 +191,12 @@ class HostedPlay:
         turns = self._stage.scenario["turns"]
         if self.runs and not self.runs[-1].stands:
             await self._work()
-        while self._turn < len(turns) and not self._left:
-            step = turns[self._turn]
+        while self.turn < len(turns) and not self._left:
+            step = turns[self.turn]
             try:
                 self._submit(step)
             except Exception as error:  # refused: no run, and no history
-                self._refused[self._turn] = error
+                self.refused[self.turn] = error
             else:
                 await self._work()
                 continue
@@ -202,15 +206,15 @@ class HostedPlay:
 
     @property
     def _left(self) -> bool:
-        return any("close_after" in step for step in self._stage.scenario["turns"][: self._turn])
+        return any("close_after" in step for step in self._stage.scenario["turns"][: self.turn])
 
     def _end_turn(self) -> None:
         paused = bool(self.runs and self.runs[-1].asked)
         preloaded = self._stage.scenario.get("agent", {}).get("messages", [])
-        self._turn += 1
+        self.turn += 1
         if not self._left:
-            history: list[Any] = in_context([*preloaded, *encode(list(self._said))])
-            self._histories.append(None if paused else history)
+            history: list[Any] = in_context([*preloaded, *encode(list(self.said))])
+            self.histories.append(None if paused else history)
 
     def _submit(self, step: dict[str, Any]) -> None:
         """Start the turn's run, or respond to the one that is paused."""
@@ -230,7 +234,7 @@ class HostedPlay:
             name, prompt, session="s", invocation_state=state, options=terms.options, limit=MAX_RECORD_BYTES
         )
         self._stage.guest.check_options(made.record)
-        run = _Run(self._turn, self._said, output_class=terms.output_class)
+        run = _Run(self.turn, self.said, output_class=terms.output_class)
         run.append(made.record)
         self.runs.append(run)
 
@@ -269,11 +273,11 @@ class HostedPlay:
                         control.deliver(run.inbox())
         run.error = host.error
         if run.ended:
-            self._said = (*run.said, *host.state.added)
+            self.said = (*run.said, *host.state.added)
 
     def _act(self, run: _Run) -> None:
         """Let the consumer do what is due at the events so far."""
-        step = self._stage.scenario["turns"][self._turn]
+        step = self._stage.scenario["turns"][self.turn]
         if "cancel_after" not in step or any(one.kind == "cancel" for one in run.sent):
             return
         counts: Counter[str] = Counter()
@@ -288,12 +292,12 @@ class HostedPlay:
         recording, steps = Recording(), self._stage.scenario["turns"]
         runs = {run.began: run for run in self.runs}
         for turn in range(len(steps)):
-            if turn in self._refused:
-                recording.note_raised(turn, self._refused[turn])
+            if turn in self.refused:
+                recording.note_raised(turn, self.refused[turn])
             elif turn in runs:
                 self._note(recording, runs[turn])
         recording.lines.sort(key=lambda line: line["turn"])
-        recording.histories += self._histories
+        recording.histories += self.histories
         recording.requests += self._stage.requests[""]
         return recording
 
@@ -302,7 +306,7 @@ class HostedPlay:
         turn = run.began
         for _ in range(pauses):
             turn += 1
-            while turn in self._refused:
+            while turn in self.refused:
                 turn += 1
         return turn
 

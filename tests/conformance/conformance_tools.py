@@ -18,7 +18,7 @@ __all__ = ["build_tools", "output_class"]
 
 MakeAgent = Callable[[dict[str, Any], list[Tool]], Tool]
 
-_GIVE_UP_S: Final = 5.0
+GIVE_UP_S: Final = 5.0
 _TYPES: Final[dict[str, Any]] = {
     "string": str,
     "integer": int,
@@ -42,7 +42,7 @@ class _Finished:
 
     async def wait(self, run_id: str, name: str | None) -> None:
         if name is not None:
-            with anyio.move_on_after(_GIVE_UP_S):
+            with anyio.move_on_after(GIVE_UP_S):
                 await self._of(run_id, name).wait()
 
     def _of(self, run_id: str, name: str) -> anyio.Event:

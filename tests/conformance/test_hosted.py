@@ -48,7 +48,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits before a model is asked again take no time, and a tool does not wait long for one that does not run again."""
     now = SimpleNamespace(sleep=lambda _: asyncio.sleep(0))
     monkeypatch.setattr("strands.event_loop._retry.asyncio", now)
-    monkeypatch.setattr(conformance_tools, "_GIVE_UP_S", 0.2)
+    monkeypatch.setattr(conformance_tools, "GIVE_UP_S", 0.2)
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
