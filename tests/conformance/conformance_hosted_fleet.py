@@ -38,7 +38,7 @@ Rule = Callable[[], dict[str, Any] | None]
 def guests_keep_step() -> Generator[None]:
     """Let each guest wait before a record until the records before it are stored."""
 
-    with patch.object(Recorder, "space", Recorder.stored):
+    with patch.object(Recorder, "crowded", new=True), patch.object(Recorder, "space", Recorder.stored):
         yield
 
 
