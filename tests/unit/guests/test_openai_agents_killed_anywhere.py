@@ -10,10 +10,11 @@ from typing import Any
 import agents
 import pytest
 
-from playhead.runtime.core.records import Entry, ModelChunk, ModelRetried, StepFinished, ToolFinished
+from playhead.runtime.core.records import Entry, ModelRetried, StepFinished, ToolFinished
 from playhead.runtime.guests.openai_agents import OpenAIAgentsGuest
 from tests.support.guest_owners import Owners
 from tests.support.openai_agents import AGENTS, World
+from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
 
@@ -51,11 +52,6 @@ def answers(run: Owners) -> int:
     return sum("/model:" in one.key for one in run.of(StepFinished))
 
 
-def cuts(run: Owners) -> list[int]:
-    """After which records to cut it: of the chunks of an answer every sixth."""
-    return [n for n in range(2, len(run.log)) if n % 6 == 0 or not isinstance(run.log[n - 1].record, ModelChunk)]
-
-
 @pytest.mark.parametrize("name", AGENTS)
 async def test_an_agent_runs_as_it_is(name: str) -> None:
     run, world = owners(name), World()
@@ -71,7 +67,7 @@ async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
     whole, first = owners(name), World()
     await whole.to_the_end()
     wanted = shown(whole)
-    for cut in cuts(whole):
+    for cut in places_of_each_kind(whole.log, first=2):
         run, world = owners(name, whole.log[:cut]), World()
         where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
         done, paid = finished(run), answers(run)
