@@ -15,6 +15,7 @@ from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import GapError, RecordNotFoundError, RequestNotFoundError
+from playhead.runtime.core.guest_words import is_of_a_guest
 from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.left_call import whole_answer
 from playhead.runtime.core.made import MadeAgent
@@ -47,6 +48,7 @@ class StateAt:
         definition: The definition that the owner there used; None if the log does not have it.
         history_known: Whether `state.messages` begins with the messages that the run began from. False if the log
             no longer has them; `messages` then holds only those of the run.
+        guest: Whether a guest is at work there; `decide` knows nothing of its next step.
     """
 
     run_id: str
@@ -57,6 +59,7 @@ class StateAt:
     step: Step | None
     definition: AgentDefinition | None
     history_known: bool
+    guest: bool = False
 
 
 @names_keywords
@@ -73,6 +76,7 @@ class States:
         self._first: Record | None = None
         self._claims: list[tuple[int, str]] = []
         self._began: BeganFrom | None = None
+        self._guest = False
         self._definitions: dict[str, AgentDefinition | None] = {}
         self._block: list[Entry] = []
 
@@ -98,7 +102,7 @@ class States:
         if history is not None:
             messages = initial([*history, *state.added]).messages
             state = replace(state, messages=messages, history=len(messages) - len(state.messages) + state.history)
-        step = await self._step(state, definition)
+        step = None if self._guest else await self._step(state, definition)
         entry = block[seq - self._checkpoints.before(seq) - 1]
         return StateAt(
             self._run_id,
@@ -109,6 +113,7 @@ class States:
             step,
             definition=definition,
             history_known=history is not None,
+            guest=self._guest and state.status == "running",
         )
 
     async def _fold_to(self, seq: int) -> None:
@@ -135,6 +140,8 @@ class States:
                 made = MadeAgent.of(value)
                 self._claims.append((seq, made.digest))
                 self._definitions[made.digest] = made.definition
+        values = [value for value in segment.values if isinstance(value, Record)]
+        self._guest = self._guest or any(is_of_a_guest(Entry(segment.first, segment.epoch, one)) for one in values)
         if self._began is None:
             told = (BeganFrom.told_by(one) for one in segment.values if type(one) is not list)
             self._began = next((one for one in told if one is not None), None)
@@ -167,13 +174,13 @@ class States:
 
     async def _history(self, info: RunInfo, definition: AgentDefinition | None) -> list[Message] | None:
         """The messages that the run began from; None if the log does not have them."""
-        if definition is None:
+        if definition is None and not self._guest:
             return None
         try:
             session = await session_messages(self._log, info, self._began or BeganFrom())
         except RequestNotFoundError:
             return None
-        return [*definition.messages, *session]
+        return [*(() if definition is None else definition.messages), *session]
 
     async def _step(self, state: RunState, definition: AgentDefinition | None) -> Step | None:
         left: list[Chunk] = []

@@ -158,3 +158,13 @@ async def test_an_agent_of_strands_is_forked_at_each_kind_of_record(name: str) -
         ended = sum(one.record.type == "tool.finished" for one in log[:at])
         assert sum(world.effects.values()) <= 7 - ended, f"{kind}: a finished tool ran again"
         assert (await verify(fork, guest)).same, kind
+
+
+async def test_the_state_at_a_record_of_a_guest_has_its_session_and_no_step_of_playheads_own_loop() -> None:
+    run = await made(GUEST, session="ada", answers={QUESTION: "yes"})
+    log = await stored(run)
+    tool = next(one.seq for one in log if isinstance(one.record, ToolStarted))
+    states = run.states()
+    at_work, ended = await states.at(tool), await states.at(len(log))
+    assert (at_work.guest, at_work.step, at_work.history_known) == (True, None, True)
+    assert (ended.guest, ended.step) == (False, None)

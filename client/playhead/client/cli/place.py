@@ -64,7 +64,12 @@ async def show_at(run: RunReader, *, seq: int, as_json: bool) -> int:
         console.print(Text(printable(f"asks: {one.get('name')}: {short(one.get('reason'))}"), style="yellow"))
     for steer in found.state.steers:
         console.print(Text(printable(f"told: {short(shown_content(steer.get('content', [])))}"), style="yellow"))
-    console.print(Text(printable(f"next: {next_step(found.step)}"), style="bold"))
+    console.print(
+        Text(
+            printable(f"next: {next_step(found.step, guest=found.guest)}"),
+            style="bold",
+        )
+    )
     return 0
 
 
@@ -113,8 +118,10 @@ _STEPS: Final[Mapping[type[Step], str]] = {
 }
 
 
-def next_step(step: Step | None) -> str:
-    """The step that `decide` returns at that record, in words."""
+def next_step(step: Step | None, *, guest: bool = False) -> str:
+    """The step that `decide` returns at that record, in words. `guest`: the run is one of a guest, which is at work."""
+    if guest:
+        return "what the agent does: it runs again over the records up to here, and goes on"
     match step:
         case None:
             return "nothing: it has ended, or waits for a response"

@@ -197,7 +197,12 @@ class Stepping:
         show(Text(printable(record_line(place.entry)), style="bold"))
         show(Text(f"        {place.entry.seq} of {place.head} · {seconds(passed)} after the beginning", style="dim"))
         show(Text(printable(f"        {doing(place.state, place.open_calls)}"), style="cyan"))
-        show(Text(printable(f"        next: {next_step(place.step)}"), style="cyan"))
+        show(
+            Text(
+                printable(f"        next: {next_step(place.step, guest=place.guest)}"),
+                style="cyan",
+            )
+        )
 
 
 def _first_step(entries: list[Entry]) -> int | None:
