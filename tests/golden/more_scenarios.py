@@ -47,6 +47,7 @@ __all__ = [
     "hold",
     "hosted_failure",
     "hosted_graph",
+    "hosted_requests",
     "instead",
     "made_with_the_name_of_a_model",
     "managed",
@@ -234,6 +235,25 @@ async def failing_guest(ctx: GuestContext, prompt: Any) -> AsyncGenerator[dict[s
 
 async def hosted_failure(stage: Stage) -> Run:
     async with stage.worker(FunctionGuest(failing_guest, name="agent")):
+        return await stage.ended(await stage.asked("Go."))
+
+
+async def telling_guest(ctx: GuestContext, prompt: Any) -> AsyncGenerator[dict[str, Any]]:
+    """Ask models by named parts, the second in a tool."""
+
+    async def words() -> AsyncGenerator[str]:
+        yield "So it is."
+
+    async def asks() -> str:
+        asked = {"system_prompt": "Be kind.", "messages": [prompt]}
+        return "".join([word async for word in ctx.model(asked, words)])
+
+    yield {"said": [word async for word in ctx.model({"system_prompt": "Be brief.", "messages": [prompt]}, words)]}
+    ctx.result = await ctx.tool({"name": "asks", "input": {}, "toolUseId": "t1"}, asks)
+
+
+async def hosted_requests(stage: Stage) -> Run:
+    async with stage.worker(FunctionGuest(telling_guest, name="agent")):
         return await stage.ended(await stage.asked("Go."))
 
 

@@ -16,6 +16,7 @@ from playhead.runtime.host import host
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.replay import Verification, guests, verify
+from tests.golden.more_scenarios import failing_guest, telling_guest
 from tests.golden.scenarios import guest as golden_guest
 from tests.support.guest_owners import Owners
 from tests.support.old_runs import FILES, OldRun
@@ -148,9 +149,12 @@ async def test_a_guest_takes_none_of_the_halves_of_an_agent() -> None:
         await verified(clerk, tools="live")
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.stem == "hosted"], ids=lambda file: file.parent.name)
+GOLDEN: dict[str, Run] = {"hosted": golden_guest, "hosted_failure": failing_guest, "hosted_requests": telling_guest}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.stem in GOLDEN], ids=lambda file: file.stem)
 async def test_nothing_differs_in_a_hosted_log_of_an_earlier_version(file: Any) -> None:
-    found = await verify(OldRun(file).recording, FunctionGuest(golden_guest, name="agent"))
+    found = await verify(OldRun(file).recording, FunctionGuest(GOLDEN[file.stem], name="agent"))
     assert found.same, found.text
 
 
