@@ -12,7 +12,7 @@ import anyio
 from playhead.runtime.agent.serving import Served
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.definition import StoredDefinition
-from playhead.runtime.core.errors import LeaseTooShortError, LogUnavailableError, PlayheadError
+from playhead.runtime.core.errors import LeaseTooShortError, LogUnavailableError, NoReplicaError, PlayheadError
 from playhead.runtime.core.ids import new_token
 from playhead.runtime.core.records import RunClaimed, now_ms
 from playhead.runtime.log.interface import Log
@@ -69,6 +69,7 @@ class Duty:
         self._options = options
         self._visit = visit
         self._checked = False
+        self._put_off = False  # because the server could not be reached
         self._pending_token: str | None = None  # the token of a claim without a reply
 
     async def run(self) -> None:
@@ -90,11 +91,19 @@ class Duty:
             await self._refuse_a_lease_too_short()
         except LogUnavailableError as error:
             self.outage.refused("check", error)
+            self._put_off = True
 
     async def _check(self) -> None:
-        if not self._checked:
+        if self._checked:
+            return
+        try:
             await self.log.check()
-            self._checked = True
+        except NoReplicaError as error:
+            if not self._put_off:
+                raise
+            # A failover was why the check was put off: the new master has no replica until the former one is back.
+            raise LogUnavailableError(error.reason) from error
+        self._checked = True
 
     async def _refuse_a_lease_too_short(self) -> None:
         """Refuse a lease that is too short: a renewal may take a third of it, and one round trip at most half of that."""

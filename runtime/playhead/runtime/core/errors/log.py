@@ -15,6 +15,7 @@ __all__ = [
     "GapError",
     "LeaseTooShortError",
     "LogUnavailableError",
+    "NoReplicaError",
     "RecordTooLargeError",
     "RedisAuthError",
     "RedisTooOldError",
@@ -45,6 +46,10 @@ class LogUnavailableError(PlayheadError):
 
 class UnusableServerError(LogUnavailableError):
     """The server answers but cannot keep the log in the requested way. Waiting does not help."""
+
+
+class NoReplicaError(UnusableServerError):
+    """The server has no replica, which its durability needs. After a failover this passes, when the former master is back."""
 
 
 class WriteRefusedError(LogUnavailableError):

@@ -8,7 +8,13 @@ from typing import Any, Final, Literal, NamedTuple
 
 from redis.asyncio import Redis
 
-from playhead.runtime.core.errors import PlayheadError, RedisAuthError, RedisTooOldError, UnusableServerError
+from playhead.runtime.core.errors import (
+    NoReplicaError,
+    PlayheadError,
+    RedisAuthError,
+    RedisTooOldError,
+    UnusableServerError,
+)
 from playhead.runtime.log.redis.connection import address_of, translate_errors
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.link import hello_of
@@ -145,7 +151,7 @@ async def _check_replica(client: Redis) -> None:
     with translate_errors(client):
         replicas: Any = await client.execute_command("WAIT", 0, 1)
     if int(replicas) < 1:
-        raise UnusableServerError(
+        raise NoReplicaError(
             f"durability `replicated`: Redis at {address_of(client)} has no replica, so nothing could be stored"
         )
 
