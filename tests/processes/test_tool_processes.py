@@ -109,6 +109,6 @@ def test_a_child_that_a_signal_drains_is_replaced(start: Callable[..., Running])
     worker = start("--processes", "2")
     first = worker.until(r"worker \S+-(\d+)-\w+ serves")
     os.kill(int(first[1]), signal.SIGTERM)
-    worker.until("ended with 0; another starts")
+    worker.until("ended with exit code 0; another starts")
     worker.until("serves")
     assert worker.stop() == 0
