@@ -17,8 +17,8 @@ class ForkGap:
     """
 
     def __init__(self) -> None:
-        self.at = 0
-        self.ms = 0
+        self.at: int = 0
+        self.ms: int = 0
         self._last_at = 0
 
     def add(self, entry: Entry) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 from langchain_core.globals import get_llm_cache
@@ -45,10 +45,10 @@ class LangGraphGuest(MadeGuest):
         AgentFactoryError: If the function raises.
     """
 
-    kinds = (Pregel,)
+    kinds: ClassVar[tuple[type, ...]] = (Pregel,)
     told = "a compiled graph of LangGraph"
     distribution = "langgraph"
-    varies = VARIES | {"id"}
+    varies: ClassVar[frozenset[str]] = VARIES | {"id"}
 
     def __init__(
         self,

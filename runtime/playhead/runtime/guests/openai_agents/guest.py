@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import anyio
 from agents import Agent
@@ -42,7 +42,7 @@ class OpenAIAgentsGuest(MadeGuest):
         AgentFactoryError: If the function raises.
     """
 
-    kinds = (Agent,)
+    kinds: ClassVar[tuple[type, ...]] = (Agent,)
     told = "an agents.Agent of the OpenAI Agents SDK"
     distribution = "openai-agents"
 

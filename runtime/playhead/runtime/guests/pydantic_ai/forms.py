@@ -10,6 +10,7 @@ from pydantic_ai import ToolReturn
 from pydantic_ai.messages import (
     AgentStreamEvent,
     BinaryContent,
+    ModelMessage,
     ModelMessagesTypeAdapter,
     ModelResponse,
     ModelResponseStreamEvent,
@@ -42,7 +43,7 @@ def _kind(value: Any) -> str:
 
 CHUNK: Final = TypeAdapter[Any](ModelResponseStreamEvent)
 EVENT: Final = TypeAdapter[Any](AgentStreamEvent)
-MESSAGES: Final = ModelMessagesTypeAdapter
+MESSAGES: Final[TypeAdapter[list[ModelMessage]]] = ModelMessagesTypeAdapter
 RESPONSE: Final = TypeAdapter(ModelResponse)
 RESULT: Final = TypeAdapter[Any](
     Annotated[Annotated[ToolReturn, Tag("return")] | Annotated[ToolReturnContent, Tag("content")], Discriminator(_kind)]

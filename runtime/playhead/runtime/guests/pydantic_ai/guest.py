@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 from pydantic_ai import AgentRunResultEvent
@@ -47,10 +47,10 @@ class PydanticAIGuest(MadeGuest):
         AgentFactoryError: If the function raises.
     """
 
-    kinds = (AbstractAgent,)
+    kinds: ClassVar[tuple[type, ...]] = (AbstractAgent,)
     told = "a pydantic_ai.Agent"
     distribution = "pydantic-ai-slim"
-    varies = VARIES | {"enqueue_id"}
+    varies: ClassVar[frozenset[str]] = VARIES | {"enqueue_id"}
 
     def __init__(
         self,
