@@ -99,7 +99,7 @@ class Invocation:
         self.control: Control = Control()
         self.paused: bool = False
         self.error: Exception | None = None
-        self.invocation_state = invocation_state
+        self.invocation_state: dict[str, Any] = invocation_state
         self._agent_state = store
         self._spec = spec
         self._submitted = submitted
@@ -131,7 +131,7 @@ class Invocation:
         stored = None if invocation_state is None else storable(invocation_state)
         await self._log.signal(self.run_id, Signal(uuid4().hex, "respond", dict(responses), stored))
         if invocation_state is not None:
-            self.invocation_state: dict[str, Any] = invocation_state
+            self.invocation_state = invocation_state
         self.paused = False
 
     async def records(self) -> AsyncGenerator[Stored, None]:
