@@ -125,6 +125,8 @@ class OfflineRecorder(Recorder):
 
     def put(self, record: Record) -> None:
         """Note a record that the log does not have."""
+        if self._over:
+            return  # of a call that the end of this execution cuts off
         if self.cancelled and isinstance(record, ModelStarted | StepFinished):
             return  # of an answer that the cancel broke off: it ends when it is collected as garbage
         finding = Finding("beyond", self.course.first(), f"writes {named(record)}", record, self._where())
