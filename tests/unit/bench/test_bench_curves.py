@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.curves.curve import FOLDER, Curve, flat_from, load, rises_from, save
-from bench.curves.draw import PANELS, draw
+from bench.curves.draw import PANELS
 from bench.curves.page import PAGE_PARTS, filled
 
 __all__: list[str] = []
@@ -82,10 +80,3 @@ def test_only_the_parts_that_are_given_are_replaced():
 def test_a_part_that_the_page_lacks_is_named():
     with pytest.raises(KeyError, match="no part 'y'"):
         filled("<!-- measured: x -->\n<!-- end -->\n", {"y": "new"})
-
-
-@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="needs the dependency group bench")
-def test_the_same_figures_give_the_same_drawing(tmp_path: Path):
-    curve: Any = load("runs")
-    first = draw(curve, tmp_path).read_bytes()
-    assert draw(curve, tmp_path).read_bytes() == first
