@@ -145,6 +145,7 @@ async def test_todays_code_that_does_something_else_before_the_place_fails_at_th
         await fork.result()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["simple", "sub_agents", "swarm"])
 async def test_an_agent_of_strands_is_forked_at_each_kind_of_record(name: str) -> None:
     world = World()

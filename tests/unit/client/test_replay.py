@@ -132,6 +132,7 @@ async def test_an_end_that_the_run_has_not_reached_is_waited_for() -> None:
     assert seen == list(range(1, len(ENTRIES)))
 
 
+@pytest.mark.exhaustive
 async def test_a_reader_that_is_late_catches_up() -> None:
     said = [Entry(3 + n, 1, ModelChunk(at=START + 5 * n, chunk=c.text_delta("x"))) for n in range(100)]
     async with aclosing(run_of([*ENTRIES[:2], *said]).replay_records(max_gap=0.005, until=102)) as entries:

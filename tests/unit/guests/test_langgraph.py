@@ -277,6 +277,7 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.Monke
         importlib.import_module("playhead.runtime.guests.langgraph")
 
 
+@pytest.mark.exhaustive
 async def test_the_example_adds_and_goes_on_in_its_session() -> None:
     (guest,) = load_served([str(EXAMPLES / "calculator_graph.py")]).values()
     said: list[Any] = []

@@ -196,6 +196,7 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.Monke
         importlib.import_module("playhead.runtime.guests.pydantic_ai")
 
 
+@pytest.mark.exhaustive
 async def test_the_example_rolls_once_though_its_worker_dies_after_the_roll() -> None:
     (guest,) = load_served([str(EXAMPLES / "dice_game.py")]).values()
     whole = Owners(cast("PydanticAIGuest", guest), prompt="My guess is 4")

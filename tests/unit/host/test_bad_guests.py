@@ -304,6 +304,7 @@ async def test_an_item_of_a_model_that_cannot_be_stored_fails_the_call() -> None
     assert "an item of the model:1 cannot be stored: ['bad'] is object" in failed.end.message
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("hidden", [False, True])
 async def test_a_model_that_never_waits_lets_a_cancel_through(hidden: bool) -> None:
     async def chunks() -> AsyncGenerator[str]:

@@ -114,6 +114,7 @@ async def test_a_sync_generator_is_closed_even_where_the_caller_is_cancelled():
     assert ended.is_set()
 
 
+@pytest.mark.exhaustive
 async def test_a_generator_left_running_in_a_thread_is_closed_by_that_thread():
     started, release, ended = threading.Event(), threading.Event(), threading.Event()
 

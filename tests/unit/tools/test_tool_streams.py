@@ -96,6 +96,7 @@ async def test_a_sync_body_does_not_block_the_loop_and_sees_the_context_variable
     assert outcomes == ["seen"]
 
 
+@pytest.mark.exhaustive
 async def test_sync_bodies_beyond_the_thread_limit_wait_and_the_wait_is_not_their_time(
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -181,6 +182,7 @@ async def test_an_async_body_that_is_late_is_cancelled():
     assert given.cancel_requested
 
 
+@pytest.mark.exhaustive
 async def test_a_thread_that_is_late_is_left_and_told():
     left = threading.Event()
 
