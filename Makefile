@@ -35,7 +35,7 @@ quick: ## run the unit tests without the exhaustive ones and with fewer random e
 # Two processes that share nothing, and of which only one imports Strands and the other frameworks: pytest-xdist takes as long to pass the results of short tests on as to run them.
 # Of the two ways to stop a test that hangs, a signal costs no thread for each test.
 QUICK = $(UV) run pytest -q -n 0 -o timeout_method=signal --hypothesis-profile quick -m "not exhaustive"
-QUICK_HALF = $(addprefix tests/unit/,agent client core/test_errors_of_strands.py guests host telemetry tools)
+QUICK_HALF = $(addprefix tests/unit/,agent client core/test_errors_of_strands.py guests host replay/test_verify_frameworks.py telemetry)
 
 # Where bytecode is forbidden, pytest would compile itself twice before the root's conftest.py allows it.
 quick-half quick-rest: export PYTHONDONTWRITEBYTECODE =

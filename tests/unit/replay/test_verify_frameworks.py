@@ -30,6 +30,7 @@ async def found(run: Owners, guest: Any) -> Verification:
     return await verify(EntriesRecording(run.log, run_id=RUN), guest)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("tests", "name"), ALL, ids=[f"{one.__name__.rpartition('_')[2]} {name}" for one, name in ALL])
 async def test_an_unchanged_agent_of_any_framework_finds_nothing(tests: Any, name: str) -> None:
     run = tests.owners(name)
