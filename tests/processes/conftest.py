@@ -12,7 +12,7 @@ import pytest
 from playhead.client.main import main
 from playhead.runtime.embedded.server import EmbeddedServer
 from testkit.processes import ForkServer
-from tests.support.commands import SETTINGS, Commands, Finished, Fleet
+from tests.support.commands import SETTINGS, Commands, Finished, Fleet, until_announced
 from tests.support.forked import command_forks
 
 __all__: list[str] = []
@@ -42,6 +42,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, command_server: ForkServer) 
         with Commands(tmp_path_factory.mktemp("fleet"), command_server.path) as there:
             worker = there.start("worker", str(AGENTS), "--url", server.url, "--drain", "0", "--lease", "2")
             worker.until("serves")
+            until_announced(server.url)
             yield Fleet(server.url, worker)
             assert worker.stop() == 0
     finally:

@@ -35,6 +35,7 @@ __all__ = [
     "gone",
     "lines_of",
     "state_of",
+    "until_announced",
 ]
 
 T = TypeVar("T")
@@ -216,6 +217,18 @@ class Fleet:
 
     url: str
     worker: Running
+
+
+def until_announced(url: str) -> None:
+    """Wait until the log knows a live worker: it says that it serves just before that."""
+
+    async def workers() -> int:
+        async with Client(url) as client:
+            return len(await client.workers())
+
+    deadline = time.monotonic() + LIMIT_S
+    while not anyio.run(workers):
+        assert time.monotonic() < deadline, "no worker is announced"
 
 
 async def _with_run(url: str, run_id: str, ask: Callable[[Run], Awaitable[T]]) -> T:
