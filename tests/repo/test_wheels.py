@@ -45,7 +45,7 @@ asyncio.run(main())
 NOT_THERE = """
 import importlib.util, playhead.client
 print(playhead.client.__file__)
-names = ("playhead.workers", "typer", "rich", "uvloop", "openai", "anthropic", "aiobotocore", "httpx", "fakeredis", "xllamacpp", "strands", "pydantic_ai", "agents", "langgraph")
+names = ("playhead.workers", "typer", "rich", "uvloop", "openai", "anthropic", "aiobotocore", "httpx", "fakeredis", "xllamacpp", "strands", "pydantic_ai", "langgraph")
 print([name for name in names if importlib.util.find_spec(name)])
 """
 
