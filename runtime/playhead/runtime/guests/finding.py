@@ -8,7 +8,7 @@ import typing
 from typing import Any, Final, NamedTuple, cast
 
 from playhead.runtime.core.checks import check_agent
-from playhead.runtime.core.errors import AgentFactoryError
+from playhead.runtime.guests.sources import called, name_of_function
 from playhead.runtime.host.guest import Guest
 
 __all__ = ["framework_agent", "framework_guest", "makes_framework_agent", "takes_nothing"]
@@ -113,14 +113,11 @@ def framework_guest(source: Any, *, name: str | None) -> Guest:
 
 
 def _framework_made_by(make: Any) -> _Framework:
-    told = getattr(make, "__name__", "the function")
-    try:
-        made: object = make()
-    except Exception as error:
-        raise AgentFactoryError(f"{told} raised {type(error).__name__}: {error}") from error
+    made = called(make)
     framework = _framework(type(made), made=True)
     if framework is None:
         known = "; ".join(one.told for one in _FRAMEWORKS)
+        told = name_of_function(make)
         raise TypeError(f"{told} returned {made!r:.80} of type {type(made).__name__}, which is none of: {known}")
     return framework
 

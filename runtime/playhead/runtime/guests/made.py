@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable
-from typing import Any, ClassVar, cast
+from collections.abc import AsyncGenerator
+from typing import Any, ClassVar
 
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
-from playhead.runtime.core.errors import AgentFactoryError
 from playhead.runtime.core.records import Record
+from playhead.runtime.guests.sources import made_by
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import GeneratorGuest
 from playhead.runtime.host.guest import Visit
@@ -91,16 +91,7 @@ class MadeGuest(GeneratorGuest):
         return self.run(self._made(), ctx, prompt)
 
     def _made(self) -> Any:
-        if isinstance(self._source, self.kinds):
-            return self._source
-        told = getattr(self._source, "__name__", "the function")
-        try:
-            made = cast("Callable[[], object]", self._source)()
-        except Exception as error:
-            raise AgentFactoryError(f"{told} raised {type(error).__name__}: {error}") from error
-        if not isinstance(made, self.kinds):
-            raise TypeError(f"{told} returned {made!r:.80} of type {type(made).__name__}, not {self.told}")
-        return made
+        return made_by(self._source, kind=self.kinds, kinds=self.kinds, told=self.told)
 
     def _named(self) -> str:
         """The function's name, or the agent's own, if clients could use it."""

@@ -15,12 +15,13 @@ from strands.multiagent.base import MultiAgentBase
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.context import in_context
-from playhead.runtime.core.errors import AgentFactoryError, OverrideRefusedError
+from playhead.runtime.core.errors import OverrideRefusedError
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.limits import is_limit_reason
 from playhead.runtime.core.overrides import overrides_of, refuse_overrides
 from playhead.runtime.core.records import Record, RunCancelled, RunCompleted, RunSubmitted, now_ms
 from playhead.runtime.core.terms import TERM_OPTIONS
+from playhead.runtime.guests.sources import made_by
 from playhead.runtime.guests.strands.answers import responses_to, state_of
 from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.guests.strands.forms import steady
@@ -135,18 +136,8 @@ class StrandsGuest(Guest):
             self._free.release()
 
     def _made(self) -> Agent | MultiAgentBase:
-        if isinstance(self._source, Agent):
-            return self._source
-        told = getattr(self._source, "__name__", "the function")
-        try:
-            made = cast("Callable[[], object]", self._source)()
-        except Exception as error:
-            raise AgentFactoryError(f"{told} raised {type(error).__name__}: {error}") from error
-        if not isinstance(made, Agent | MultiAgentBase):
-            raise TypeError(
-                f"{told} returned {made!r:.80} of type {type(made).__name__}, not a strands.Agent, a Graph or a Swarm"
-            )
-        return made
+        kinds = (Agent, MultiAgentBase)
+        return made_by(self._source, kind=Agent, kinds=kinds, told="a strands.Agent, a Graph or a Swarm")
 
     async def _run(self, agent: Agent, visit: Visit) -> Record:
         recorder = visit.recorder
