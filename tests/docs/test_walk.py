@@ -46,8 +46,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shutil.copy(WALK / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    known = sys.modules.get("agents")  # the OpenAI Agents SDK has this name, too
     yield tmp_path
-    sys.modules.pop("agents", None)
+    if known is None:
+        sys.modules.pop("agents", None)
 
 
 def test_the_walk_gives_what_the_page_shows(folder: Path) -> None:
