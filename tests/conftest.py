@@ -32,6 +32,7 @@ EXEMPT = {
     "waiting": "runs that wait for their conversation; the last one to leave removes it",
     "ready": "runs that wait for a worker",
     "suspects": "runs that wait for a worker that holds no other",
+    "queues": "the queues of frameworks that runs wait in; a reaper removes one without runs",
     "queue_position": "the last position in the queue that was given; one number",
     "shards": "how many shards the deployment has; one number",
     "leases": "runs that a worker holds",

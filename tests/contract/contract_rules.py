@@ -36,6 +36,7 @@ def by_rules(rules: Rules) -> dict[str, Any]:
         "indexes": _indexes_of_rules(rules),
         "queue": rules.queue.all(),
         "suspects": rules.suspects.all(),
+        "serving": {queue: _silent(workers) for queue, workers in rules.serving.items()},
         "emptying": rules.emptying and rules.emptying[0],
         "leases": _passed(rules.leases),
         "deadlines": _passed(rules.deadlines),
@@ -71,8 +72,9 @@ def by_server(held: Held) -> dict[str, Any]:
         "runs": {run_id: _run_of_server(run) for run_id, run in held.runs.items()},
         "index": [run_id for run_id in held.index if run_id in held.runs],
         "indexes": {name: there for name in held.indexes if (there := _index_of_server(name, held))},
-        "queue": {agent: list(queue) for agent, queue in held.ready.items()},
-        "suspects": {agent: list(queue) for agent, queue in held.suspects.items()},
+        "queue": {name: list(queue) for name, queue in held.ready.items()},
+        "suspects": {name: list(queue) for name, queue in held.suspects.items()},
+        "serving": {queue: _silent(workers) for queue, workers in held.serving.items()},
         "emptying": held.emptying,
         "leases": _passed(held.leases),
         "deadlines": _passed(held.deadlines),
@@ -130,6 +132,11 @@ def _index_of_server(name: str, held: Held) -> list[str]:
     return found
 
 
+def _silent(workers: Mapping[str, float]) -> dict[str, bool]:
+    """Of each worker whether its announcement has expired."""
+    return {worker: until < NOW for worker, until in workers.items()}
+
+
 def _run_of_rules(run: LogRun) -> dict[str, Any]:
     ends = [*(start - 1 for start in run.starts[1:]), run.head]
     epochs = [
@@ -154,6 +161,7 @@ def _run_of_rules(run: LogRun) -> dict[str, Any]:
         "cancel": run.cancel and (run.cancel[0], [timeless(record) for record in run.cancel[1]]),
         "records": [(epoch, timeless(record)) for epoch, record in zip(epochs, run.records, strict=True)],
         "definitions": run.definitions,
+        "framework": run.framework,
         "children": run.children,
         "hours kept": None if run.expires is None else (run.expires - run.updated) // HOUR,
     }
@@ -188,6 +196,7 @@ def _run_of_server(held: HeldRun) -> dict[str, Any]:
         "cancel": cancel,
         "records": [(epoch, timeless(record)) for _, epoch, record in held.entries],
         "definitions": fields.get("definitions", "").split(),
+        "framework": fields.get("framework"),
         "children": fields.get("children", "").split(),
         "hours kept": _hours(held.ttls[0]) if held.state in ENDED_STATES else None,
     }

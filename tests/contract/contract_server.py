@@ -65,6 +65,8 @@ class Held:
     runs: Mapping[str, HeldRun]
     ready: Mapping[str, Mapping[str, float]]
     suspects: Mapping[str, Mapping[str, float]]
+    serving: Mapping[str, Mapping[str, float]]
+    queues: set[str]
     emptying: str | None
     leases: Mapping[str, float]
     deadlines: Mapping[str, float]
@@ -142,8 +144,10 @@ def hold(client: redis.Redis, root: str) -> Held:
 
     return Held(
         runs={name: run(name) for name in found.get("run", {})},
-        ready={agent: scores("ready", agent) for agent in found.get("ready", {})},
-        suspects={agent: scores("suspects", agent) for agent in found.get("suspects", {})},
+        ready={queue: scores("ready", queue) for queue in found.get("ready", {})},
+        suspects={queue: scores("suspects", queue) for queue in found.get("suspects", {})},
+        serving={queue: scores("serving", queue) for queue in found.get("serving", {})},
+        queues=set(scores("queues")),
         emptying=found["emptying"][""].decode() if "emptying" in found else None,
         leases=scores("leases"),
         deadlines=scores("deadlines"),
@@ -255,6 +259,8 @@ def broken_promises(held: Held) -> list[str]:
             run.fields["session"] == session and run.ttls[0] > ttl + 1000 for run in held.runs.values() if ttl != -1
         ):
             found.append(f"messages of {session} go before a run that began from some of them")
+    if unlisted := {queue for lines in (held.ready, held.suspects) for queue in lines if ":" in queue} - held.queues:
+        found.append(f"runs wait in {unlisted}, where no reaper looks")
     found += _misfiled(held)
     if ended := {run_id for run_id in held.steers if held.runs[run_id].state in ENDED}:
         found.append(f"steers are left of {ended}, which have ended")

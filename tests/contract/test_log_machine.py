@@ -43,18 +43,19 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.endings import cancel_ending, parent_ended
 from playhead.runtime.log.interface import Log
+from playhead.runtime.log.queues import queues_of
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.rules import Rules
 from playhead.runtime.log.rules_state import first_of
-from playhead.runtime.log.values import Batch, NewRun, RunEnd
+from playhead.runtime.log.values import Batch, NewRun, RunEnd, WorkerInfo
 from tests.contract.contract_rules import HOUR, NOW, by_rules, by_server, finish, given_up, reap, timeless
 from tests.contract.contract_server import Held, Listener, broken_promises, hold
 from tests.support.sweeps import WHOLE
 
 __all__: list[str] = []
 
-LASTING = {"runs", "ids", "index", "expiring", "sessions", "queue_position"}
+LASTING = {"runs", "ids", "index", "expiring", "sessions", "queue_position", "workers"}
 RUNS, AGENTS, SESSIONS, ASKED = ("r1", "r2", "r3", "r4", "r5"), ("a", "b"), ("ada", "bob"), ("i1", "i2")
 MESSAGE: Any = {"role": "user", "content": [{"text": "Hi"}]}
 SUBMITTED = [RunSubmitted(at=0, agent="a", metadata=tags) for tags in ({}, {"of": "ada"}, {"of": "ada", "night": True})]
@@ -73,6 +74,7 @@ ALL = ("queued", "running", "paused", *ENDED)
 runs = st.sampled_from(RUNS)
 workers = st.sampled_from(["w", "w", "v"])
 seldom = st.sampled_from([False, False, False, True])
+some_frameworks: Any = st.sampled_from([{}, {}, {"a": "f 1"}, {"a": "f 2"}, {"a": "f 1", "b": "f 1"}])
 some_asked = st.lists(st.sampled_from(ASKED), min_size=1, max_size=2, unique=True)
 shifts = st.sampled_from([0, 0, 0, 0, 0, 0, -1, 1, -3])
 
@@ -229,7 +231,7 @@ class LogMachine(RuleBasedStateMachine):
         for run_id, agent, session, deadline in zip(RUNS[:3], "aab", ("ada", "ada", "bob"), deadlines, strict=True):
             self.submit(data, run_id, agent, session, deadline)
 
-    @precondition(lambda self: first_of([self.oracle.queue, self.oracle.suspects], AGENTS, now=NOW) is not None)
+    @precondition(lambda self: first_of([self.oracle.queue, self.oracle.suspects], self.queues, now=NOW) is not None)
     @rule(
         data=st.data(),
         agents=st.sampled_from([("a", "b"), ("a",), ("b",)]),
@@ -237,6 +239,7 @@ class LogMachine(RuleBasedStateMachine):
         suspects=st.booleans(),
         worker=workers,
         defined=st.tuples(st.sampled_from(DEFINED), st.sampled_from(DEFINED)),
+        frameworks=some_frameworks,
         only=st.sampled_from([None, None, *RUNS]),
     )
     def claim(
@@ -247,6 +250,7 @@ class LogMachine(RuleBasedStateMachine):
         suspects: bool,
         worker: str,
         defined: tuple[Any, Any],
+        frameworks: dict[str, str],
         only: str | None,
     ) -> None:
         wanted = dict.fromkeys(agents, CLAIMED)
@@ -254,9 +258,10 @@ class LogMachine(RuleBasedStateMachine):
         terms: dict[str, Any] = {"worker": worker, "token": token, "lease_ms": HOUR, "crash_limit": crash_limit}
         terms |= {"retention_ms": HOUR * (1 + crash_limit), "suspects": suspects, "run_id": only}
         terms["retentions"] = {"b": HOUR * (20 + crash_limit)}
+        terms["frameworks"] = frameworks
         terms["definitions"] = {agent: one for agent, one in zip("ab", defined, strict=True) if one}
         queues = [self.oracle.queue, self.oracle.suspects] if suspects else [self.oracle.queue]
-        first = first_of(queues, agents, now=NOW, only=only)
+        first = first_of(queues, queues_of(agents, frameworks), now=NOW, only=only)
         call: tuple[Call, Said] = (
             lambda log: log.claim(wanted, **terms),
             lambda rules: rules.claim(wanted, **terms, now=NOW),
@@ -310,13 +315,14 @@ class LogMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def delay_passes(self, data: st.DataObject) -> None:
         run, when = self.oracle.runs[data.draw(st.sampled_from(self.waiting), "run")], next(self.past)
-        for queue, key in (
-            (self.oracle.queue, self.log.keys.ready(run.agent)),
-            (self.oracle.suspects, self.log.keys.suspects(run.agent)),
-        ):
-            if self.client.zscore(key, run.run_id) is not None:
-                self.client.zadd(key, {run.run_id: when})
-                queue.put_due(run.run_id, run.agent, position=when)
+        for name in {run.agent, run.own_queue or run.agent}:
+            for queue, key in (
+                (self.oracle.queue, self.log.keys.ready(name)),
+                (self.oracle.suspects, self.log.keys.suspects(name)),
+            ):
+                if self.client.zscore(key, run.run_id) is not None:
+                    self.client.zadd(key, {run.run_id: when})
+                    queue.put_due(run.run_id, name, position=when)
 
     @precondition(any_run("running"))
     @rule(data=st.data(), ids=some_asked)
@@ -424,6 +430,24 @@ class LogMachine(RuleBasedStateMachine):
         token = data.draw(st.sampled_from([self.owner(run_id), *self.tokens[run_id]]), "token")
         self.does(data, lambda log: log.got_on(run_id, token), lambda rules: rules.got_on(run_id, token))
 
+    @rule(data=st.data(), worker=workers, frameworks=some_frameworks, draining=seldom)
+    def announce(self, data: st.DataObject, worker: str, frameworks: dict[str, str], draining: bool) -> None:
+        info = WorkerInfo(worker, AGENTS, frameworks=frameworks, draining=draining)
+        self.does(
+            data,
+            lambda log: log.announce(info, ttl_ms=HOUR),
+            lambda rules: rules.announce(info, ttl_ms=HOUR, now=NOW),
+        )
+
+    @precondition(lambda self: self.oracle.serving)
+    @rule(data=st.data())
+    def announcement_expires(self, data: st.DataObject) -> None:
+        queue = data.draw(st.sampled_from(sorted(self.oracle.serving)), "queue")
+        worker, when = data.draw(st.sampled_from(sorted(self.oracle.serving[queue])), "worker"), next(self.past)
+        self.client.zadd(self.log.keys.serving(queue), {worker: when}, xx=True)
+        self.oracle.serving[queue][worker] = when
+        self.maybe_reap(data)
+
     @precondition(lambda self: self.oracle.suspects.first(AGENTS, now=NOW) is not None or self.oracle.emptying is None)
     @rule(data=st.data(), agents=st.sampled_from([("a", "b"), ("a",)]), worker=workers)
     def should_empty(self, data: st.DataObject, agents: tuple[str, ...], worker: str) -> None:
@@ -482,9 +506,15 @@ class LogMachine(RuleBasedStateMachine):
         return [(run_id, run.silent) for run_id, run in self.oracle.runs.items() if run.silent]
 
     @property
+    def queues(self) -> list[str]:
+        """All queues that runs are in."""
+        return [*self.oracle.queue.all(), *self.oracle.suspects.all()]
+
+    @property
     def passed(self) -> bool:
-        """A lease or a deadline has passed."""
-        return any(time < NOW for times in (self.oracle.leases, self.oracle.deadlines) for time in times.values())
+        """A lease or a deadline has passed, or the announcement of a worker that has the framework of a queue."""
+        times = (self.oracle.leases, self.oracle.deadlines, *self.oracle.serving.values())
+        return any(time < NOW for some in times for time in some.values())
 
     @precondition(any_run("running"))
     @rule(data=st.data())

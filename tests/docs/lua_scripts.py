@@ -24,7 +24,7 @@ _FIELDS: Final = {
 }
 """Where the names of fields are among the arguments after the key."""
 
-_OTHER_NAMES: Final = {"memo": "claimed", "key": "session", "KEYS[i]": "ready"}
+_OTHER_NAMES: Final = {"memo": "claimed", "key": "session", "KEYS[i]": "ready", "all": "ready"}
 """Variables that have another name than the kind of key in them."""
 
 

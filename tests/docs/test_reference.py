@@ -294,7 +294,7 @@ def test_every_key_is_in_the_table_of_keys():
     texts |= {"notify_worker": "<worker>", "claimed": "<token>", "messages": "<session>", "worker": "<worker>"}
     texts |= {"session": "<session>", "waiting": "<session>", "suspects": "<agent>", "definition": "<digest>"}
     texts |= {"importing": "<run>", "doctor": "<token>", "index": "<kind>:<value>", "about": "<session>"}
-    texts |= {"steers": "<run>", "steered": "<run>"}
+    texts |= {"steers": "<run>", "steered": "<run>", "serving": "<agent>:<framework>"}
     methods = {name for name, value in vars(Keys).items() if callable(value) and not name.startswith("_")}
     assert methods == {*texts, "of_run"}
     properties = [name for name, value in vars(Keys).items() if isinstance(value, property)]

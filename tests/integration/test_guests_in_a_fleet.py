@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyio.abc import TaskStatus
 
 from playhead.runtime import Agent, DivergedError, FunctionGuest, GuestContext, OverrideRefusedError
 from playhead.runtime.core.errors import RunFailedError
-from playhead.runtime.core.records import RunHandedOver, StepFinished
+from playhead.runtime.core.records import RunClaimed, RunHandedOver, StepFinished
 from playhead.runtime.models import ScriptedModel
+from playhead.workers import Worker
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -165,3 +167,45 @@ async def test_a_reader_gets_the_exception_of_a_guest_by_its_class(fleet: Fleet)
             await (await client.start("fails", "go")).result()
         with pytest.raises(DivergedError, match="of its own"):
             await (await client.start("fails", "diverged")).result()
+
+
+class OfVersion(FunctionGuest):
+    """A guest of a framework in some version."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(asks_thrice)
+        self._version = version
+
+    @property
+    def framework(self) -> str:
+        return f"framework {self._version}"
+
+
+async def asks_thrice(ctx: GuestContext, prompt: Any) -> AsyncGenerator[dict[str, Any]]:
+    for name in "abc":
+        yield {name: await ctx.ask(name)}
+
+
+async def test_a_run_stays_with_workers_of_its_framework_while_there_are_any(fleet: Fleet) -> None:
+    leave, left = anyio.Event(), anyio.Event()
+
+    async def serve_old(*, task_status: TaskStatus[Worker]) -> None:
+        async with fleet.worker(OfVersion("1")) as worker:
+            task_status.started(worker)
+            await leave.wait()
+        left.set()
+
+    async def go_on() -> list[str]:
+        await run.respond({one.id: "yes" for one in seen[-1]["result"].interrupts})
+        seen[:] = [event async for event in run.stream_async(on_pause="end")]
+        return [one.worker for one in await _records(run) if isinstance(one, RunClaimed)]
+
+    async with fleet.client() as client, anyio.create_task_group() as tasks:
+        old: Worker = await tasks.start(serve_old)
+        run = await client.start("asks_thrice", "go")
+        seen = [event async for event in run.stream_async(on_pause="end")]
+        async with fleet.worker(OfVersion("2")) as new:
+            assert [await go_on() for _ in range(2)][1] == [old.name] * 3
+            leave.set()
+            await left.wait()
+            assert await go_on() == [old.name] * 3 + [new.name]

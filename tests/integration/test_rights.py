@@ -81,6 +81,7 @@ def test_the_rights_are_those_of_the_commands_that_the_scripts_make() -> None:
         for name in Script(script).commands
     }
     names = ("claim", "append", "renew", "finish", "release", "pause", "reap", "announce", "submit", "signal")
+    names += ("adopt", "bury", "give_up", "got_on", "should_empty")
     worker = {name for script in names for name in Script(script).commands}
     assert client <= {*commands_for("client")}
     assert worker <= {*commands_for("worker")}
@@ -150,12 +151,27 @@ async def test_one_right_less_is_told_at_the_start_by_its_name(fleet: Fleet, rol
 
 
 @pytest.mark.parametrize(
-    "kind", ["leases", "run:", "log:", "ready:", "suspects:", "emptying", "runs", "workers", "claimed:", "messages:"]
+    "kind",
+    [
+        "leases",
+        "run:",
+        "log:",
+        "ready:",
+        "suspects:",
+        "emptying",
+        "runs",
+        "workers",
+        "claimed:",
+        "messages:",
+        "serving:",
+        "queues",
+    ],
 )
 async def test_a_kind_of_key_that_the_user_has_no_right_to_is_told(fleet: Fleet, kind: str) -> None:
     kinds = ("run:", "log:", "inbox:", "ready:", "notify_agent:", "notify_worker:", "session:", "waiting:", "messages:")
     kinds += ("leases", "deadlines", "queue_position", "claimed:", "worker:", "workers", "runs", "shards")
     kinds += ("suspects:", "emptying", "ids", "index:", "expiring", "about:", "sessions", "steers:", "steered:")
+    kinds += ("serving:", "queues")
     root = f"{{{fleet.prefix}:0}}:"
     keys = [f"~{root}{one}*" if one.endswith(":") else f"~{root}{one}" for one in kinds if one != kind]
     role: Role = "client" if kind == "runs" else "worker"

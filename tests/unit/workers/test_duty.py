@@ -35,7 +35,7 @@ class Failing(MemoryLog):
 
 def duty(*errors: Exception) -> Duty:
     """The duty for such a log."""
-    return Duty(Failing(errors), worker="worker", options=WorkerOptions(), visit=None)
+    return Duty(Failing(errors), worker="worker", options=WorkerOptions(), frameworks={}, visit=None)
 
 
 async def test_a_server_without_a_replica_is_refused_at_the_start() -> None:

@@ -54,7 +54,9 @@ class Duty:
         may_claim: Set when a run may be queued there, or when the worker can hold another run.
     """
 
-    def __init__(self, log: Log, *, worker: str, options: WorkerOptions, visit: Visit | None) -> None:
+    def __init__(
+        self, log: Log, *, worker: str, options: WorkerOptions, frameworks: Mapping[str, str], visit: Visit | None
+    ) -> None:
         self.log = log
         self.outage: Outage = Outage()
         self.asking: Asking = Asking()
@@ -67,6 +69,7 @@ class Duty:
         self.may_claim: anyio.Event = anyio.Event()
         self._worker = worker
         self._options = options
+        self._frameworks = frameworks
         self._visit = visit
         self._checked = False
         self._put_off = False  # because the server could not be reached
@@ -178,6 +181,7 @@ class Duty:
             crash_limit=self._options.crash_limit,
             retentions={name: self._options.retention_without_owner(name) for name in definitions},
             definitions={name: one for name, one in definitions.items() if one is not None},
+            frameworks=self._frameworks,
             suspects=suspects,
             run_id=run_id,
         )
@@ -207,7 +211,7 @@ class Duty:
         )
 
     async def listen(self, wanted: Callable[[], Sequence[str]]) -> None:
-        """Wait for notifications until cancelled: those of the agents that are wanted at the time, and always those of this worker."""
+        """Wait for notifications until cancelled: those of the queues that are wanted at the time, and always those of this worker."""
         while True:
             sent = now_s()
             try:
@@ -224,10 +228,10 @@ class Duty:
                 self.mailbox.signals_wait(signalled)
             self.may_claim.set()
 
-    async def should_empty(self, agents: Sequence[str]) -> bool:
+    async def should_empty(self, queues: Sequence[str]) -> bool:
         """Whether this worker should hand over its runs here, because a suspect waits for a worker without any."""
         try:
-            return await self.log.should_empty(agents, worker=self._worker, for_ms=_EMPTYING_MS)
+            return await self.log.should_empty(queues, worker=self._worker, for_ms=_EMPTYING_MS)
         except PlayheadError as error:
             self.outage.refused("look for suspects", error)
             return False
@@ -235,11 +239,15 @@ class Duty:
     async def announce(self, info: Callable[[], WorkerInfo]) -> None:
         """Announce three times per lease that this worker is alive, what it serves and how busy it is."""
         while True:
-            try:
-                await self.log.announce(info(), ttl_ms=self._options.lease_ms)
-            except PlayheadError as error:
-                self.outage.refused("announce", error)
+            await self.announce_once(info())
             await anyio.sleep(self._options.lease_ms / 3000)
+
+    async def announce_once(self, info: WorkerInfo) -> None:
+        """Announce it now."""
+        try:
+            await self.log.announce(info, ttl_ms=self._options.lease_ms)
+        except PlayheadError as error:
+            self.outage.refused("announce", error)
 
     async def withdraw(self) -> None:
         """Withdraw the announcement, and report the runs that were given up."""

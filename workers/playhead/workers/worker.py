@@ -24,8 +24,10 @@ from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import ENDED_STATES, now_ms
 from playhead.runtime.guests.finding import framework_agent
+from playhead.runtime.host.guest import Guest
 from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.interface import Log
+from playhead.runtime.log.queues import queues_of
 from playhead.runtime.log.values import Claim, WorkerInfo
 from playhead.workers.apart import Apart
 from playhead.workers.archiver import Archiver, check_kept_for_the_archive
@@ -42,6 +44,7 @@ from playhead.workers.options import WorkerOptions, WorkerStatistics, worker_nam
 __all__ = ["Worker"]
 
 _CLAIM_AGAIN_S = 0.3
+_DRAINING_TOLD_S = 1.0
 _EACH = "an Agent, a guest, or a function that makes one"
 
 
@@ -102,7 +105,11 @@ class Worker:
         # Stored with the runs: so it must not differ from the agents that run them, which are snapshots for this reason.
         own = {name: one if isinstance(one, Agent) else None for name, one in self.agents.items()}
         self._definitions = {name: one and one.definition.stored() for name, one in own.items()}
-        self._duties = [Duty(one, worker=self.name, options=self.options, visit=visit) for one in (log, *more)]
+        hosted = {name: one.framework for name, one in self.agents.items() if isinstance(one, Guest)}
+        self._frameworks = {name: framework for name, framework in hosted.items() if framework is not None}
+        self._queues = list(queues_of(self.agents, self._frameworks))
+        terms: dict[str, Any] = {"worker": self.name, "options": self.options, "visit": visit}
+        self._duties = [Duty(one, frameworks=self._frameworks, **terms) for one in (log, *more)]
         self._archiver: Archiver | None = None
         if archive is not None:
             check_kept_for_the_archive(self.options)
@@ -220,10 +227,10 @@ class Worker:
             background.cancel_scope.cancel()
 
     def _wanted(self) -> list[str]:
-        """The agents whose notifications are waited for: all while another run can be held, else none."""
+        """The queues whose notifications are waited for: all while another run can be held, else none."""
         is_full = len(self._held) >= self.options.concurrency or self._apart.execution is not None
         has_slot = not is_full and not self._draining.is_set()
-        return list(self.agents) if has_slot else []
+        return self._queues if has_slot else []
 
     def _info(self) -> WorkerInfo:
         return WorkerInfo(
@@ -234,6 +241,8 @@ class Worker:
             concurrency=self.options.concurrency,
             running=len(self._held),
             started=self._started,
+            frameworks=self._frameworks,
+            draining=self._draining.is_set(),
             extra=self._extra,
         )
 
@@ -285,7 +294,7 @@ class Worker:
             await anyio.sleep(WORK_WAIT_S)
             if self._draining.is_set() or not self._apart.could_empty:
                 continue
-            if await duty.should_empty(list(self.agents)):
+            if await duty.should_empty(self._queues):
                 self._apart.empty_for = duty
                 for execution in self._held.values():
                     execution.lease.leave()
@@ -333,6 +342,10 @@ class Worker:
         (duty.leases.give_up if outcome == "fenced" else duty.leases.drop)(execution.lease)
 
     async def _end_or_hand_over(self) -> None:
+        if self._frameworks:
+            # Else the runs that it hands over would wait for this worker, because it has their framework.
+            with anyio.move_on_after(_DRAINING_TOLD_S):
+                await self._for_each_shard(partial(Duty.announce_once, info=self._info()))
         for execution in self._held.values():
             execution.lease.leave()
         with anyio.move_on_after(self.options.grace_s):

@@ -13,7 +13,7 @@ from playhead.runtime.guests.sources import made_by
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import GeneratorGuest
 from playhead.runtime.host.guest import Visit
-from playhead.runtime.host.versions import note_version
+from playhead.runtime.host.versions import framework_of, note_version
 
 __all__ = ["MadeGuest"]
 
@@ -65,6 +65,11 @@ class MadeGuest(GeneratorGuest):
     def __hash__(self) -> int:
         return hash((self.name, id(self._source)))
 
+    @property
+    def framework(self) -> str | None:
+        """The framework with its version; None if that is not to be recorded."""
+        return framework_of(self.distribution) if self.distribution else None
+
     def makes_by(self, source: object) -> bool:
         """Whether it runs this agent, or calls this function."""
         return self._source is source
@@ -82,8 +87,8 @@ class MadeGuest(GeneratorGuest):
 
     async def drive(self, visit: Visit) -> Record:
         """Run the agent to its end; a warning if the run began with another version of its framework."""
-        if self.distribution:
-            note_version(visit.recorder, self.distribution)
+        if (framework := self.framework) is not None:
+            note_version(visit.recorder, framework)
         return await super().drive(visit)
 
     def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:

@@ -74,6 +74,14 @@ class Guest(ABC):
                 raise OverrideRefusedError(self.name, f"{name}=", allowed=[])
 
     @property
+    def framework(self) -> str | None:
+        """The framework that runs its runs, with its version, such as `strands-agents 1.45.0`; None without one.
+
+        While a worker with the framework of a run is alive, no other worker takes the run over.
+        """
+        return None
+
+    @property
     def sources(self) -> Mapping[str, object]:
         """The functions that it is made of: its own under an empty name, and those of its tools by their names."""
         return {}

@@ -8,14 +8,18 @@ from importlib import metadata
 from playhead.runtime.host.recorder import Recorder
 from playhead.runtime.host.steps import Steps
 
-__all__ = ["note_version"]
+__all__ = ["framework_of", "note_version"]
 
 logger: logging.Logger = logging.getLogger("playhead.runs")
 
 
-def note_version(recorder: Recorder, distribution: str) -> None:
-    """Record the version of an installed distribution, once in the run; warn if the run began with another one."""
-    here = f"{distribution} {metadata.version(distribution)}"
+def framework_of(distribution: str) -> str:
+    """An installed distribution with its version: `strands-agents 1.45.0`."""
+    return f"{distribution} {metadata.version(distribution)}"
+
+
+def note_version(recorder: Recorder, here: str) -> None:
+    """Record the framework with its version, once in the run; warn if the run began with another one."""
     began = str(Steps(recorder).at_once("version", lambda: here))
     if began != here:
         recorder.differs = f"The run began with {began}, and this worker has {here}"

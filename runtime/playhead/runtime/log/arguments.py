@@ -34,6 +34,7 @@ def check_signal(signal: Signal) -> None:
 def check_claim(
     agents: Iterable[str],
     *,
+    frameworks: Mapping[str, str],
     worker: str,
     token: str,
     lease_ms: int,
@@ -48,6 +49,8 @@ def check_claim(
         ValueError: If a name is malformed, the lease or a retention is below a millisecond, or the crash limit below 0.
     """
     check_agents(agents)
+    for framework in frameworks.values():
+        check_name("framework", framework)
     check_name("worker", worker)
     check_name("token", token)
     if run_id is not None:

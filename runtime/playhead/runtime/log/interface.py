@@ -299,8 +299,8 @@ class LogOwner(Protocol):
         """
         ...
 
-    async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
-        """Wait up to `timeout` seconds for a queued run of `agents`, or a signal for a run of `worker`.
+    async def wait_for_work(self, queues: Sequence[str], *, worker: str, timeout: float) -> str | None:
+        """Wait up to `timeout` seconds for a run in one of `queues` (see `queues_of`), or a signal for a run of `worker`.
 
         A hint only: every return must be followed by a claim. Returns the id of a signalled run, else None.
         """
@@ -317,6 +317,7 @@ class LogOwner(Protocol):
         retention_ms: int = DEFAULT_RETENTION_MS,
         retentions: Mapping[str, int] | None = None,
         definitions: Mapping[str, StoredDefinition] | None = None,
+        frameworks: Mapping[str, str] | None = None,
         suspects: bool = True,
         run_id: str | None = None,
     ) -> Claim | None:
@@ -334,6 +335,9 @@ class LogOwner(Protocol):
         ended the ownership.
 
         `run_id`: only this run, if it is queued and due, whatever is before it.
+
+        `frameworks` has, by agent, the framework with its version that runs the agent's runs at this worker. The first of a
+        run stays with it: while a worker with this one is alive (`WorkerInfo.frameworks`), no other claims the run.
 
         `definitions` has, by agent, the definition that the agent's record names. It is stored at the latest with the
         claim, once for all runs that name it, and kept as long as one of them.
@@ -366,8 +370,8 @@ class LogOwner(Protocol):
         """
         ...
 
-    async def should_empty(self, agents: Sequence[str], *, worker: str, for_ms: int) -> bool:
-        """Whether `worker` should hand over its runs, because a suspect of one of `agents` waits.
+    async def should_empty(self, queues: Sequence[str], *, worker: str, for_ms: int) -> bool:
+        """Whether `worker` should hand over its runs, because a suspect waits in one of `queues` (see `queues_of`).
 
         True for one worker at a time, which has `for_ms` milliseconds to do so.
         """
@@ -416,7 +420,10 @@ class LogOwner(Protocol):
         ...
 
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
-        """List this worker and the agents it serves; it is removed after `ttl_ms` without a repeat."""
+        """List this worker and what it serves; it is removed after `ttl_ms` without a repeat.
+
+        Runs that workers with its frameworks began are kept for these workers, unless they drain.
+        """
         ...
 
     async def withdraw(self, worker: str) -> None:

@@ -295,12 +295,14 @@ class MemoryLog:
         retention_ms: int = DEFAULT_RETENTION_MS,
         retentions: Mapping[str, int] | None = None,
         definitions: Mapping[str, StoredDefinition] | None = None,
+        frameworks: Mapping[str, str] | None = None,
         suspects: bool = True,
         run_id: str | None = None,
     ) -> Claim | None:
         """See `Log.claim`."""
         check_claim(
             agents,
+            frameworks=frameworks or {},
             worker=worker,
             token=token,
             lease_ms=lease_ms,
@@ -320,6 +322,7 @@ class MemoryLog:
             retention_ms=retention_ms,
             retentions=retentions or {},
             definitions=definitions or {},
+            frameworks=frameworks or {},
             now=self._now(),
         )
 
@@ -368,21 +371,22 @@ class MemoryLog:
         """See `Log.bury`."""
         return self._notify(self._rules.bury(worker, ended=ended, now=self._now()))
 
-    async def should_empty(self, agents: Sequence[str], *, worker: str, for_ms: int) -> bool:
+    async def should_empty(self, queues: Sequence[str], *, worker: str, for_ms: int) -> bool:
         """See `Log.should_empty`."""
         check_duration("for_ms", for_ms)
-        return self._rules.should_empty(agents, worker=worker, for_ms=for_ms, now=self._now())
+        return self._rules.should_empty(queues, worker=worker, for_ms=for_ms, now=self._now())
 
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
         """See `Log.announce`."""
         check_duration("ttl_ms", ttl_ms)
         self._workers[worker.worker] = (self._now() + ttl_ms, worker)
+        self._rules.announce(worker, ttl_ms=ttl_ms, now=self._now())
 
     async def withdraw(self, worker: str) -> None:
         """See `Log.withdraw`."""
         self._workers.pop(worker, None)
         self._waiters.forget(worker)
 
-    async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
+    async def wait_for_work(self, queues: Sequence[str], *, worker: str, timeout: float) -> str | None:
         """See `Log.wait_for_work`. Returns at once if there was work or a signal before the call."""
-        return await self._waiters.wait(agents, worker=worker, timeout=timeout, now=self._now())
+        return await self._waiters.wait(queues, worker=worker, timeout=timeout, now=self._now())

@@ -24,14 +24,14 @@ _MAX_NOTIFICATIONS: Final = 100
 class _Waiter:
     """A worker that waits in `wait_for_work`."""
 
-    agents: frozenset[str]
+    queues: frozenset[str]
     worker: str
     woken: anyio.Event = field(default_factory=anyio.Event)
 
     def wakes_on(self, notification: RunQueued | RunSignalled) -> bool:
         """Whether the notification concerns this worker."""
         if isinstance(notification, RunQueued):
-            return notification.agent in self.agents
+            return notification.queue in self.queues
         return notification.worker == self.worker
 
 
@@ -56,13 +56,15 @@ class Waiters:
         """Drop the notifications of a worker."""
         self._signalled.pop(worker, None)
 
-    async def wait(self, agents: Sequence[str], *, worker: str, timeout: float, now: int) -> str | None:
+    async def wait(self, queues: Sequence[str], *, worker: str, timeout: float, now: int) -> str | None:
         """See `Log.wait_for_work`. Returns at once if there was work or a signal before the call, at the time `now`."""
-        queues = (self._rules.queue, self._rules.suspects)
-        if worker in self._signalled or first_of(queues, agents, now=now) is not None:
+        if (
+            worker in self._signalled
+            or first_of((self._rules.queue, self._rules.suspects), queues, now=now) is not None
+        ):
             await anyio.lowlevel.checkpoint()
         else:
-            waiter = _Waiter(frozenset(agents), worker)
+            waiter = _Waiter(frozenset(queues), worker)
             self._waiting.add(waiter)
             try:
                 with anyio.move_on_after(timeout):

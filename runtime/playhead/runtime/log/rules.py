@@ -15,6 +15,7 @@ from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError, S
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.endings import ParentEnded
+from playhead.runtime.log.queues import queues_of
 from playhead.runtime.log.rules_run_states import Notifications, RunQueued, RunSignalled, RunStates
 from playhead.runtime.log.rules_state import LogRun, Steer, first_of, passed
 from playhead.runtime.log.values import (
@@ -27,6 +28,7 @@ from playhead.runtime.log.values import (
     NewRun,
     Renewal,
     RunEnd,
+    WorkerInfo,
     WriteResult,
     WriteStatus,
 )
@@ -206,12 +208,13 @@ class Rules(RunStates):
         retentions: Mapping[str, int],
         definitions: Mapping[str, StoredDefinition],
         now: int,
+        frameworks: Mapping[str, str] | None = None,
         run_id: str | None = None,
     ) -> Claim | None:
         """Make `token` the owner's of the run that is first in the queue among `agents` (name → `run.claimed` record).
 
         `run_id`: only this run, if it is queued. `suspects`: a suspect, too, if it is before that run. The definition that `definitions` has of its agent is kept
-        as long as the run.
+        as long as the run. The framework that `frameworks` has of its agent stays the run's.
 
         The same token gives the same claim again while it owns the run, and its lease counts from the last call.
         """
@@ -222,7 +225,8 @@ class Rules(RunStates):
         else:
             self._forget_claims(now)
             queues = [self.queue, self.suspects] if suspects else [self.queue]
-            first = first_of(queues, agents, now=now, only=run_id)
+            frameworks = frameworks or {}
+            first = first_of(queues, queues_of(agents, frameworks), now=now, only=run_id)
             if first is None:
                 return None
             run = self.runs[first]
@@ -231,6 +235,7 @@ class Rules(RunStates):
             run.records.append(agents[run.agent])
             run.state, run.token, run.worker, run.updated = "running", token, worker, now
             run.due = None
+            run.framework = run.framework or frameworks.get(run.agent)
             run.crash_limit, run.lease_ms = crash_limit, lease_ms
             run.retention_ms = retentions.get(run.agent, retention_ms)
             if (definition := definitions.get(run.agent)) is not None:
@@ -362,7 +367,17 @@ class Rules(RunStates):
         expired = passed(self.leases, now, limit=limit - len(past))
         for run_id in expired:
             notifications += self.take_from_owner(self.runs[run_id], ended="", now=now)
-        return past + expired, notifications
+        return past + expired, [*notifications, *self._merge_queues(now=now)]
+
+    def _merge_queues(self, *, now: int) -> Notifications:
+        """Move the runs that wait for a framework without a live worker to the queues of their agents."""
+        notifications: list[RunQueued | RunSignalled] = []
+        for queue in (self.queue, self.suspects):
+            for name in queue.all():
+                agent, _, framework = name.partition(":")
+                if framework and not self.has_worker(name, now=now) and queue.merge(name, agent):
+                    notifications.append(RunQueued(agent))
+        return notifications
 
     def bury(self, worker: str, *, ended: str, now: int) -> tuple[list[str], Notifications]:
         """Take all runs from a worker whose process has ended; `ended` says how."""
@@ -372,9 +387,18 @@ class Rules(RunStates):
             notifications += self.take_from_owner(self.runs[run_id], ended=ended, now=now)
         return taken, notifications
 
-    def should_empty(self, agents: Iterable[str], *, worker: str, for_ms: int, now: int) -> bool:
+    def announce(self, worker: WorkerInfo, *, ttl_ms: int, now: int) -> None:
+        """Note which queues of frameworks a worker claims from: none while it drains."""
+        for queue in worker.own_queues:
+            if worker.draining:
+                self.stop_serving(queue, worker.worker)
+                continue
+            alive = {name: until for name, until in self.serving.get(queue, {}).items() if until > now}
+            self.serving[queue] = {**alive, worker.worker: now + ttl_ms}
+
+    def should_empty(self, queues: Iterable[str], *, worker: str, for_ms: int, now: int) -> bool:
         """Whether `worker` should hand its runs over, because a suspect waits for a worker that holds none."""
-        if self.suspects.first(agents, now=now) is None:
+        if self.suspects.first(queues, now=now) is None:
             return False
         if self.emptying is not None and self.emptying[1] > now and self.emptying[0] != worker:
             return False

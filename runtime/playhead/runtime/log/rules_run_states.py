@@ -17,9 +17,9 @@ __all__ = ["Notifications", "RunQueued", "RunSignalled", "RunStates"]
 
 
 class RunQueued(NamedTuple):
-    """A run was queued: a worker that serves `agent` may claim it."""
+    """A run was queued: a worker that claims from `queue` may claim it."""
 
-    agent: str
+    queue: str
 
 
 class RunSignalled(NamedTuple):
@@ -40,6 +40,7 @@ class RunStates:
         runs: By id, in the order of their submission.
         queue: The runs that wait for an owner.
         suspects: Those of them that wait for a worker that holds no other run.
+        serving: Queue of a framework → worker with it → when its announcement expires.
         emptying: The worker that hands its runs over to take one of them, and until when.
         sessions: The conversations, and the runs that wait for one.
         leases: Run id → until when its owner must renew.
@@ -53,6 +54,7 @@ class RunStates:
         self.runs: dict[str, LogRun] = {}
         self.queue: RunQueue = RunQueue()
         self.suspects: RunQueue = RunQueue()
+        self.serving: dict[str, dict[str, int]] = {}
         self.emptying: tuple[str, int] | None = None
         self.sessions: Sessions = Sessions()
         self.definitions: Definitions = Definitions()
@@ -101,16 +103,31 @@ class RunStates:
     def enqueue(self, run: LogRun, *, now: int) -> Notifications:
         """Put a run at the end of its queue; or, if it waits until a later time, at the place that it has then."""
         queue = self.suspects if run.is_suspect else self.queue
+        own = run.own_queue
+        name = own if own is not None and self.has_worker(own, now=now) else run.agent
         if run.due is not None:
-            queue.put_due(run.run_id, run.agent, position=run.due * 1000)
+            queue.put_due(run.run_id, name, position=run.due * 1000)
             return ()
-        queue.put(run.run_id, run.agent, position=self.next_position(now))
-        return [RunQueued(run.agent)]
+        queue.put(run.run_id, name, position=self.next_position(now))
+        return [RunQueued(name)]
+
+    def has_worker(self, queue: str, *, now: int) -> bool:
+        """Whether a worker with the framework of this queue is alive."""
+        return any(until > now for until in self.serving.get(queue, {}).values())
+
+    def stop_serving(self, queue: str, worker: str) -> None:
+        """Note that a worker does not claim from the queue of a framework now."""
+        workers = self.serving.get(queue, {})
+        workers.pop(worker, None)
+        if not workers:
+            self.serving.pop(queue, None)
 
     def drop(self, run: LogRun) -> None:
         """Take a run out of its queue, if it is in one."""
         for queue in (self.queue, self.suspects):
-            queue.drop(run.run_id, run.agent)
+            for name in (run.agent, run.own_queue):
+                if name is not None:
+                    queue.drop(run.run_id, name)
 
     def append_and_release(self, batch: Batch) -> tuple[LogRun | None, WriteResult]:
         """Store the owner's last records and end its ownership. Returns the run if this call did so, and the result."""
@@ -138,6 +155,8 @@ class RunStates:
         run.crash_streak += 1
         run.idle_owners += 1
         run.silent, run.crash_end = None if ended else run.token, ended
+        if run.own_queue is not None and run.worker is not None:
+            self.stop_serving(run.own_queue, run.worker)
         return self.requeue(run, now=now)
 
     def end_cancelled(self, run: LogRun, records: Sequence[bytes], *, now: int) -> Notifications:

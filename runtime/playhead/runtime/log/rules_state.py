@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.metadata import Metadata
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
+from playhead.runtime.log.queues import own_queue
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -62,6 +63,7 @@ class LogRun:
             takes that signal in. Of a child, first that for the end of its parent.
         steers: The prompts that were submitted as steers to it, in order.
         definitions: The digests of the definitions that its `run.claimed` name.
+        framework: The framework with which its first owner that has one runs it; None without one.
         position: Its place in the list of all runs, in microseconds.
     """
 
@@ -96,6 +98,7 @@ class LogRun:
     children: list[str] = field(default_factory=list[str])
     steers: list[Steer] = field(default_factory=list[Steer])
     definitions: list[str] = field(default_factory=list[str])
+    framework: str | None = None
     metadata: Metadata = field(default_factory=dict[str, str | int | float | bool])
     position: int = 0
 
@@ -137,6 +140,11 @@ class LogRun:
     def ended(self) -> bool:
         """Whether the run has a terminal record."""
         return self.state in ENDED_STATES
+
+    @property
+    def own_queue(self) -> str | None:
+        """The queue for its framework; None without one."""
+        return None if self.framework is None else own_queue(self.agent, self.framework)
 
     @property
     def is_suspect(self) -> bool:
@@ -211,55 +219,64 @@ class LogRun:
 
 
 class RunQueue:
-    """Runs that wait for an owner, by agent, in the order in which they were queued.
+    """Runs that wait for an owner, by queue (see `queues_of`), in the order in which they were queued.
 
     Positions grow, and each is given once over all queues, so exactly one run is the first. A run that waits has the
     position of the time, in microseconds, at which it is due; it is in the queue from then on only.
     """
 
     def __init__(self) -> None:
-        self._queues: dict[str, OrderedDict[str, int]] = {}  # agent -> run id -> position; a dict is slow at its front
+        self._queues: dict[str, OrderedDict[str, int]] = {}  # name -> run id -> position; a dict is slow at its front
         self._due: dict[str, dict[str, int]] = {}  # the same for the runs that wait
 
-    def put(self, run_id: str, agent: str, *, position: int) -> None:
+    def put(self, run_id: str, name: str, *, position: int) -> None:
         """Queue a run after every run that was queued before it: `position` is above theirs."""
-        self._queues.setdefault(agent, OrderedDict())[run_id] = position
+        self._queues.setdefault(name, OrderedDict())[run_id] = position
 
-    def put_due(self, run_id: str, agent: str, *, position: int) -> None:
+    def put_due(self, run_id: str, name: str, *, position: int) -> None:
         """Queue a run that waits until the time of its position."""
-        self._due.setdefault(agent, {})[run_id] = position
+        self._due.setdefault(name, {})[run_id] = position
 
-    def drop(self, run_id: str, agent: str) -> None:
+    def drop(self, run_id: str, name: str) -> None:
         """Remove a run, if it is in the queue or waits for it."""
-        self._due.get(agent, {}).pop(run_id, None)
-        if queue := self._queues.get(agent):
+        self._due.get(name, {}).pop(run_id, None)
+        if queue := self._queues.get(name):
             queue.pop(run_id, None)
             if not queue:
-                del self._queues[agent]
+                del self._queues[name]
 
-    def first(self, agents: Iterable[str], *, now: int, only: str | None = None) -> tuple[str, int] | None:
-        """The run that a worker of `agents` gets next, and its position; `now` is the present in unix milliseconds.
+    def merge(self, name: str, into: str) -> bool:
+        """Move all runs of a queue to another one, where they have the same positions. Returns whether there were any."""
+        queue, due = self._queues.pop(name, None), self._due.pop(name, None)
+        if queue:
+            every = {**self._queues.get(into, {}), **queue}
+            self._queues[into] = OrderedDict(sorted(every.items(), key=itemgetter(1)))
+        self._due.setdefault(into, {}).update(due or {})
+        return bool(queue or due)
 
-        With `only` it is this run, if it is in the queue and due.
+    def first(self, names: Iterable[str], *, now: int, only: str | None = None) -> tuple[str, int] | None:
+        """The run that a worker gets next from these queues, and its position; `now` is the present in unix milliseconds.
+
+        With `only` it is this run, if it is in one of them and due.
         """
-        wanted = list(agents)
+        wanted = list(names)
         if only is not None:
-            here = [queue[only] for agent in wanted if only in (queue := self._queues.get(agent, {}))]
-            due = [waits[only] for agent in wanted if only in (waits := self._due.get(agent, {}))]
+            here = [queue[only] for name in wanted if only in (queue := self._queues.get(name, {}))]
+            due = [waits[only] for name in wanted if only in (waits := self._due.get(name, {}))]
             place = next(iter([*here, *(one for one in due if one <= now * 1000)]), None)
             return None if place is None else (only, place)
-        queues = [self._queues[agent] for agent in wanted if agent in self._queues]  # none of them is empty
+        queues = [self._queues[name] for name in wanted if name in self._queues]  # none of them is empty
         found = [next(iter(queue.items())) for queue in queues]
-        for agent in wanted:
-            found += [one for one in self._due.get(agent, {}).items() if one[1] <= now * 1000]
+        for name in wanted:
+            found += [one for one in self._due.get(name, {}).items() if one[1] <= now * 1000]
         return min(found, key=itemgetter(1), default=None)
 
     def all(self) -> dict[str, list[str]]:
-        """Every agent's runs, in order, with those that wait."""
-        agents = {agent: {**self._queues.get(agent, {}), **self._due.get(agent, {})} for agent in self._agents()}
-        return {agent: sorted(runs, key=runs.__getitem__) for agent, runs in agents.items() if runs}
+        """The runs of every queue, in order, with those that wait."""
+        queues = {name: {**self._queues.get(name, {}), **self._due.get(name, {})} for name in self._names()}
+        return {name: sorted(runs, key=runs.__getitem__) for name, runs in queues.items() if runs}
 
-    def _agents(self) -> list[str]:
+    def _names(self) -> list[str]:
         return list({**self._queues, **self._due})
 
 
@@ -302,12 +319,12 @@ class Definitions:
                 del self.all[digest]
 
 
-def first_of(queues: Iterable[RunQueue], agents: Collection[str], *, now: int, only: str | None = None) -> str | None:
-    """The run that a worker of `agents` gets next of several queues; `now` is the present in unix milliseconds.
+def first_of(queues: Iterable[RunQueue], names: Collection[str], *, now: int, only: str | None = None) -> str | None:
+    """The run that a worker gets next from the queues of these names; `now` is the present in unix milliseconds.
 
     With `only` it is this run, if it is in a queue and due, whatever is before it.
     """
-    found = [first for queue in queues if (first := queue.first(agents, now=now, only=only)) is not None]
+    found = [first for queue in queues if (first := queue.first(names, now=now, only=only)) is not None]
     return min(found, key=itemgetter(1))[0] if found else None
 
 

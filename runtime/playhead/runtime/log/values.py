@@ -20,6 +20,7 @@ from playhead.runtime.core.metadata import Metadata, checked_metadata
 from playhead.runtime.core.records import ENDED_STATES, Record, RunStateName, RunSubmitted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.storable import ANY_SIZE
+from playhead.runtime.log.queues import own_queue
 
 __all__ = [
     "DEFAULT_CRASH_LIMIT",
@@ -363,7 +364,11 @@ class LeaseInfo:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A live worker, as it last announced itself."""
+    """A live worker, as it last announced itself.
+
+    `frameworks` has, by agent, the framework with its version that runs the agent's runs, such as `strands-agents 1.45.0`;
+    agents of playhead's own have none. A worker that drains claims no further run.
+    """
 
     worker: str
     agents: Sequence[str]
@@ -372,4 +377,11 @@ class WorkerInfo:
     concurrency: int = 0
     running: int = 0
     started: int = 0
+    frameworks: Mapping[str, str] = field(default_factory=dict[str, str])
+    draining: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def own_queues(self) -> list[str]:
+        """The queues from which only workers with its frameworks claim."""
+        return [own_queue(agent, framework) for agent, framework in self.frameworks.items()]

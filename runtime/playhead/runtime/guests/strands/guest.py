@@ -34,7 +34,7 @@ from playhead.runtime.guests.strands.terms import call_terms
 from playhead.runtime.host.guest import Guest, Visit
 from playhead.runtime.host.model_calls import ModelCalls
 from playhead.runtime.host.tool_calls import OnUnknownOutcome
-from playhead.runtime.host.versions import note_version
+from playhead.runtime.host.versions import framework_of, note_version
 
 __all__ = ["StrandsGuest"]
 
@@ -106,6 +106,11 @@ class StrandsGuest(Guest):
                 raise OverrideRefusedError(self.name, f"{name}=", allowed=[f"{one}=" for one in self._terms])
 
     @property
+    def framework(self) -> str:
+        """Strands with its version."""
+        return framework_of("strands-agents")
+
+    @property
     def sources(self) -> dict[str, object]:
         """The function that makes the agent, and those of the agent's tools, also of the agents within it."""
         found: dict[str, object] = {"": self._source}
@@ -120,7 +125,7 @@ class StrandsGuest(Guest):
 
     async def drive(self, visit: Visit) -> Record:
         """Run an agent to its end."""
-        note_version(visit.recorder, "strands-agents")
+        note_version(visit.recorder, self.framework)
         if not isinstance(self._source, Agent):
             made = self._made()
             if isinstance(made, Agent):

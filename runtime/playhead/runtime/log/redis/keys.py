@@ -53,17 +53,29 @@ class Keys:
         """String: the run that got the prompt of this one as a steer, so that a submission sent twice is one."""
         return f"{self.root}steered:{run_id}"
 
-    def ready(self, agent: str) -> str:
-        """Sorted set: run id → its position in the queue: when it was queued, or is due, in unix microseconds."""
-        return f"{self.root}ready:{agent}"
+    def ready(self, queue: str) -> str:
+        """Sorted set: run id → its position in the queue: when it was queued, or is due, in unix microseconds.
 
-    def suspects(self, agent: str) -> str:
+        A queue is named by its agent, or by the agent and a framework: see `own_queue`.
+        """
+        return f"{self.root}ready:{queue}"
+
+    def suspects(self, queue: str) -> str:
         """Sorted set: like `ready`, for the runs that only a worker without other runs may claim."""
-        return f"{self.root}suspects:{agent}"
+        return f"{self.root}suspects:{queue}"
 
-    def notify_agent(self, agent: str) -> str:
-        """List of queued runs that wakes the workers of an agent; a hint, never the only copy of anything."""
-        return f"{self.root}notify_agent:{agent}"
+    def serving(self, queue: str) -> str:
+        """Sorted set: the workers that have the framework of a queue → when their announcement expires."""
+        return f"{self.root}serving:{queue}"
+
+    @property
+    def queues(self) -> str:
+        """Sorted set: the queues of frameworks that runs are in, with score 0."""
+        return f"{self.root}queues"
+
+    def notify_agent(self, queue: str) -> str:
+        """List of queued runs that wakes the workers of a queue; a hint, never the only copy of anything."""
+        return f"{self.root}notify_agent:{queue}"
 
     def notify_worker(self, worker: str) -> str:
         """List of this worker's runs that have a signal; a hint, like `notify_agent`."""

@@ -23,6 +23,7 @@ from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.arguments import check_claim, check_pause, check_signal
 from playhead.runtime.log.endings import cancel_ending, deadline_failure, parent_ended
+from playhead.runtime.log.queues import queues_of
 from playhead.runtime.log.redis.commands import Later
 from playhead.runtime.log.redis.connection import translate_errors
 from playhead.runtime.log.redis.importing import import_run, index_arguments
@@ -129,11 +130,13 @@ class RedisLog(RedisSessions):
         retention_ms: int = DEFAULT_RETENTION_MS,
         retentions: Mapping[str, int] | None = None,
         definitions: Mapping[str, StoredDefinition] | None = None,
+        frameworks: Mapping[str, str] | None = None,
         suspects: bool = True,
         run_id: str | None = None,
     ) -> Claim | None:
         check_claim(
             agents,
+            frameworks=frameworks or {},
             worker=worker,
             token=token,
             lease_ms=lease_ms,
@@ -142,17 +145,17 @@ class RedisLog(RedisSessions):
             retentions=retentions or {},
             run_id=run_id,
         )
-        keys = [self.keys.leases, self.keys.claimed(token), *map(self.keys.ready, agents)]
+        queues = queues_of(agents, frameworks or {})
+        keys = [self.keys.leases, self.keys.claimed(token), *map(self.keys.ready, queues)]
         if suspects:
-            keys += map(self.keys.suspects, agents)
+            keys += map(self.keys.suspects, queues)
         terms = [self.keys.root, token, lease_ms, worker, crash_limit, run_id or ""]
-        kept = {name: (retentions or {}).get(name, retention_ms) for name in agents}
         missing: set[str] = set()  # a definition is large, so it goes along only when the server does not have it
         while True:
-            offers = [_offer(record, (definitions or {}).get(name), missing) for name, record in agents.items()]
-            parts = [
-                part for offer, retention in zip(offers, kept.values(), strict=True) for part in (*offer, retention)
-            ]
+            parts: list[Any] = []
+            for name in queues.values():
+                parts += _offer(agents[name], (definitions or {}).get(name), missing)
+                parts += (retentions or {}).get(name, retention_ms), (frameworks or {}).get(name, "")
             reply = await self._run(_CLAIM, keys, [*terms, *parts])
             if not isinstance(reply, bytes):
                 return claim_of(reply, token=token)
@@ -237,9 +240,9 @@ class RedisLog(RedisSessions):
     async def bury(self, worker: str, *, ended: str) -> list[str]:
         return [text(run_id) for run_id in await self._run(_BURY, [self.keys.leases], [self.keys.root, worker, ended])]
 
-    async def should_empty(self, agents: Sequence[str], *, worker: str, for_ms: int) -> bool:
+    async def should_empty(self, queues: Sequence[str], *, worker: str, for_ms: int) -> bool:
         check_duration("for_ms", for_ms)
-        keys = [self.keys.emptying, *map(self.keys.suspects, agents)]
+        keys = [self.keys.emptying, *map(self.keys.suspects, queues)]
         return bool(await self._run(_SHOULD_EMPTY, keys, [worker, for_ms]))
 
     async def refusal(self) -> str | None:
@@ -265,8 +268,9 @@ class RedisLog(RedisSessions):
 
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
         check_duration("ttl_ms", ttl_ms)
-        keys = [self.keys.worker(worker.worker), self.keys.workers]
-        await self._run(_ANNOUNCE, keys, [worker.worker, ttl_ms, json.dumps(asdict(worker))])
+        keys = [self.keys.worker(worker.worker), self.keys.workers, *map(self.keys.serving, worker.own_queues)]
+        drains = "1" if worker.draining else ""
+        await self._run(_ANNOUNCE, keys, [worker.worker, ttl_ms, json.dumps(asdict(worker)), drains])
 
     async def withdraw(self, worker: str) -> None:
         own = (self.keys.worker(worker), self.keys.notify_worker(worker))
@@ -277,13 +281,13 @@ class RedisLog(RedisSessions):
         limit: float | None = self.client.connection_pool.connection_kwargs.get("socket_timeout")
         return max(0.01, wanted if limit is None else min(wanted, limit / 2))
 
-    async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
+    async def wait_for_work(self, queues: Sequence[str], *, worker: str, timeout: float) -> str | None:
         own = self.keys.notify_worker(worker)
         self._commands.home.enter()
         with translate_errors(self.client):
             # Not over the link, which it would block; and cancelling this call must end the wait on the server, too.
             notified: Any = await self.client.execute_command(
-                "BLPOP", own, *map(self.keys.notify_agent, agents), self._blocking_s(timeout)
+                "BLPOP", own, *map(self.keys.notify_agent, queues), self._blocking_s(timeout)
             )
         if notified is None or text(notified[0]) != own:
             return None

@@ -14,6 +14,7 @@ from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.listing import EVERY_RUN, ListedRun, Place, RunFilter, RunPage
+from playhead.runtime.log.queues import queues_of
 from playhead.runtime.log.redis.calls import RedisCalls
 from playhead.runtime.log.redis.inspection import FIELDS, StoredRun
 from playhead.runtime.log.redis.replies import (
@@ -213,24 +214,24 @@ class RedisReads(RedisCalls):
 
     async def stored(self, run_id: str) -> StoredRun:
         """Everything that is stored of a run, as it is, for `inspection.faults_of`. A run that moves meanwhile is read again."""
-        keys, ask = self.keys, ("HMGET", self.keys.run(run_id), *FIELDS)
+        keys, ask = self.keys, ("HMGET", self.keys.run(run_id), *FIELDS, "framework")
         before = await self._call(*ask)
         while True:
-            fields: dict[str, bytes | None] = dict(zip(FIELDS, before, strict=True))
-            agent = text(fields["agent"])
-            entries, signals, lease, ready, suspect, waiting, after = await self._calls(
+            fields: dict[str, bytes | None] = dict(zip(FIELDS, before[:-1], strict=True))
+            agent, framework = text(fields["agent"]), before[-1]
+            queues = queues_of([agent], {agent: text(framework)} if framework else {})
+            entries, signals, lease, *places, waiting, after = await self._calls(
                 [
                     ("XRANGE", keys.log(run_id), "-", "+"),
                     ("LRANGE", keys.inbox(run_id), 0, -1),
                     ("ZSCORE", keys.leases, run_id),
-                    ("ZSCORE", keys.ready(agent), run_id),
-                    ("ZSCORE", keys.suspects(agent), run_id),
+                    *(("ZSCORE", key(queue), run_id) for key in (keys.ready, keys.suspects) for queue in queues),
                     ("LRANGE", keys.waiting(text(fields["session"])), 0, -1),
                     ask,
                 ]
             )
             if before == after:
                 waits = run_id.encode() in waiting
-                queued = (ready, suspect) != (None, None)
+                queued = any(place is not None for place in places)
                 return StoredRun(run_id, fields, entries, len(signals), lease is not None, queued, waits)
             before = after

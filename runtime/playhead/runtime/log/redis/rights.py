@@ -37,7 +37,7 @@ _SCRIPTS: Final = {
     *("DEL", "GET", "HDEL", "HGET", "HINCRBY", "HMGET", "HSET", "LPOP", "LRANGE", "LREM", "LTRIM", "PEXPIRE", "RPUSH"),
     *("PERSIST", "PEXPIREAT", "PTTL", "TYPE", "SET", "TIME", "XADD", "ZADD", "ZRANGEBYSCORE", "ZREM", "ZSCORE"),
 }
-_CLIENT_SCRIPTS: Final = _SCRIPTS | {"EXISTS", "HEXISTS", "PERSIST", "ZRANDMEMBER", "ZRANGE"}
+_CLIENT_SCRIPTS: Final = _SCRIPTS | {"EXISTS", "HEXISTS", "PERSIST", "ZCOUNT", "ZRANDMEMBER", "ZRANGE"}
 _WORKER_SCRIPTS: Final = _CLIENT_SCRIPTS | {"XLEN", "ZCARD", "ZREMRANGEBYSCORE"}  # it submits children, too
 _CALLING: Final = ("EVAL", "EVALSHA")
 
@@ -193,7 +193,14 @@ def _written(keys: Keys, role: Role) -> list[str]:
     own = [*workers, keys.ids] if role == "worker" else [keys.ids, keys.shards]
     return [
         *keys.of_run(_NONE),
-        *(keys.ready(_NONE), keys.suspects(_NONE), keys.notify_agent(_NONE), keys.notify_worker(_NONE)),
+        *(
+            keys.ready(_NONE),
+            keys.suspects(_NONE),
+            keys.serving(_NONE),
+            keys.queues,
+            keys.notify_agent(_NONE),
+            keys.notify_worker(_NONE),
+        ),
         *(keys.session(_NONE), keys.messages(_NONE), keys.about(_NONE), keys.waiting(_NONE)),
         *(keys.leases, keys.deadlines, keys.queue_position, keys.sessions),
         *(keys.runs, keys.index(_NONE), keys.expiring),

@@ -1,11 +1,11 @@
--- Gives one worker the ownership of the run that is first in the queue among the agents named, or of one run that is named.
+-- Gives one worker the ownership of the run that is first among the queues named, or of one run that is named.
 --
--- Keys: 1 leases, 2 memo of this token, 3.. one ready set per agent, then, if suspects may be claimed too, one set of
---   suspects per agent, in the same order
+-- Keys: 1 leases, 2 memo of this token, 3.. one ready set per queue, then, if suspects may be claimed too, one set of
+--   suspects per queue, in the same order
 -- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6 the only run to claim, or '',
---   7.. per agent: an encoded run.claimed record,
+--   7.. per queue: an encoded run.claimed record,
 --   the digest of the definition that it names or '', that definition or '' if it should be stored, the retention in ms
---   for an end without an owner
+--   for an end without an owner, the framework with which the worker runs the run or ''
 -- Answers: nil no run is queued; else {run id, epoch, head, agent, session, crashes, signals waiting, crash
 --   streak, idle owners, how the process of the last owner ended}; a digest: this definition is not stored, nothing was
 --   changed, and the same call with the definition will succeed
@@ -13,10 +13,11 @@
 --   here on. The memo makes a claim sent twice one claim, whose lease counts from the last call. A run whose log refuses
 --   the record, because another program wrote to its key or deleted it, is failed: else it would block the queue for all.
 --   A definition exists as long as a run that names it, see run_states.lua: it is here before this claim or written by it.
+--   A run's framework is that of the first claim which has one.
 
 local leases, memo = KEYS[1], KEYS[2]
 local prefix, token, lease, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local only, agents = ARGV[6], (#ARGV - 6) / 4
+local only, queues = ARGV[6], (#ARGV - 6) / 5
 
 local function answer(id)
   local h = redis.call('HMGET', prefix .. 'run:' .. id, 'epoch', 'head', 'agent', 'session', 'crashes', 'inbox',
@@ -51,18 +52,18 @@ end
 
 local now, last = now_ms(), string.format('%.0f', queue_now(prefix))
 while true do
-  local id, position, ready, record, digest, data, retention
+  local id, position, ready, record, digest, data, retention, framework
   for i = 3, #KEYS do
     local first = next_of(KEYS[i], last)
     if first[1] and (not position or tonumber(first[2]) < position) then
       id, position, ready = first[1], tonumber(first[2]), KEYS[i]
-      local at = 7 + 4 * ((i - 3) % agents)
-      record, digest, data, retention = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+      local at = 7 + 5 * ((i - 3) % queues)
+      record, digest, data, retention, framework = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
     end
   end
   if not id then return false end
   local run = prefix .. 'run:' .. id
-  local h = redis.call('HMGET', run, 'state', 'epoch', 'head', 'retention_ms', 'definitions')
+  local h = redis.call('HMGET', run, 'state', 'epoch', 'head', 'retention_ms', 'definitions', 'framework')
   if h[1] ~= 'queued' then -- the run ended or vanished while it was queued
     redis.call('ZREM', ready, id)
   elseif digest ~= '' and data == '' and redis.call('EXISTS', prefix .. 'definition:' .. digest) == 0 then
@@ -79,6 +80,7 @@ while true do
     else
       redis.call('HSET', run, 'state', 'running', 'epoch', epoch, 'token', token, 'worker', worker, 'updated', now,
         'crash_limit', ARGV[5], 'retention_ms', retention, 'lease_ms', ARGV[3], 'due', '')
+      if framework ~= '' and not h[6] then redis.call('HSET', run, 'framework', framework) end
       pcall(name_definition, run, h[5] or '', digest, data) -- refused if another program wrote to its key: the run goes on
       advance_head(run, log, tonumber(h[3]), epoch, {record})
       move_to_state(prefix, id, 'queued', 'running')

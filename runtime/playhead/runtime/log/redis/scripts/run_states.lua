@@ -15,6 +15,8 @@
 --   ended run among them that is kept longest. A run is in `runs`, in `ids` and in each of its indexes from its first moment
 --   on, under the same position, and in no other; `expiring` names them all until the run is gone, and then they go, too.
 --   A prompt that was submitted as a steer is in the log of the run that received it, or becomes a run when that one ends.
+--   A run that has a framework enters the queue of that framework while a worker with it is alive, and that queue is in
+--   `queues` as long as a run is in it.
 
 local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation that has ended must not stay for ever
 local STEER_PARTS = 8 -- of each entry of a `steers` list: the signal, the id, record 1, the deadline or 0, and the rest that `create_run` needs
@@ -116,18 +118,34 @@ local function is_suspect(streak, limit)
   return streak > 0 and streak >= math.min(2, limit) and streak <= limit
 end
 
+-- The queue for the runs of an agent that workers with this framework began.
+local function own_queue(agent, framework) return agent .. ':' .. framework end
+
+local function has_worker(prefix, queue)
+  return redis.call('ZCOUNT', prefix .. 'serving:' .. queue, '(' .. now_ms(), '+inf') > 0
+end
+
+-- The queue that a run enters: that of its framework, if it has one and a worker with it is alive; else that of its agent.
+local function queue_of(prefix, agent, framework)
+  local own = framework and own_queue(agent, framework)
+  if not own or not has_worker(prefix, own) then return agent end
+  redis.call('ZADD', prefix .. 'queues', 0, own)
+  return own
+end
+
 -- Queues a run after all others. One that must wait, for `delay` ms, has the position of the time at which it is due:
 -- claims take positions up to the present only, and no worker is woken now.
 local function enqueue(prefix, id, delay)
-  local h = redis.call('HMGET', prefix .. 'run:' .. id, 'agent', 'crash_streak', 'crash_limit')
+  local h = redis.call('HMGET', prefix .. 'run:' .. id, 'agent', 'crash_streak', 'crash_limit', 'framework')
+  local queue = queue_of(prefix, h[1], h[4])
   local position = delay and string.format('%.0f', now_us() + delay * 1000) or next_position(prefix)
   if is_suspect(tonumber(h[2] or 0), tonumber(h[3])) then
-    redis.call('ZADD', prefix .. 'suspects:' .. h[1], position, id)
+    redis.call('ZADD', prefix .. 'suspects:' .. queue, position, id)
   else
-    redis.call('ZADD', prefix .. 'ready:' .. h[1], position, id)
+    redis.call('ZADD', prefix .. 'ready:' .. queue, position, id)
   end
   if delay then return end
-  notify(prefix .. 'notify_agent:' .. h[1], id)
+  notify(prefix .. 'notify_agent:' .. queue, id)
 end
 
 -- The run that holds the session and has not ended, and its state; nil if the session is free.
@@ -210,13 +228,16 @@ local end_children -- below: the end of a run and that of its children call each
 -- What every end of a run has in common, by its owner or without it. The token stays, so that a repeat is recognised.
 local function end_run(prefix, id, state, retention, now)
   local run = prefix .. 'run:' .. id
-  local h = redis.call('HMGET', run, 'agent', 'session', 'deadline', 'definitions', 'state', 'tags', 'children')
+  local h = redis.call('HMGET', run, 'agent', 'session', 'deadline', 'definitions', 'state', 'tags', 'children',
+    'framework')
   move_to_state(prefix, id, h[5], state)
   expire_from_indexes(prefix, id, index_names(h[1], state, h[2] or '', h[6] or ''), now + retention)
   redis.call('HSET', run, 'state', state, 'updated', now, 'inbox', 0)
   redis.call('ZREM', prefix .. 'leases', id)
-  redis.call('ZREM', prefix .. 'ready:' .. h[1], id)
-  redis.call('ZREM', prefix .. 'suspects:' .. h[1], id)
+  for _, queue in ipairs({h[1], h[8] and own_queue(h[1], h[8]) or nil}) do
+    redis.call('ZREM', prefix .. 'ready:' .. queue, id)
+    redis.call('ZREM', prefix .. 'suspects:' .. queue, id)
+  end
   if h[3] then redis.call('ZREM', prefix .. 'deadlines', id) end
   queue_steers(prefix, id, h[1], h[2] or '')
   redis.call('DEL', prefix .. 'inbox:' .. id)
@@ -303,7 +324,10 @@ local function take_from_owner(prefix, id, now, ended)
   redis.call('HINCRBY', run, 'crashes', 1)
   redis.call('HINCRBY', run, 'crash_streak', 1)
   redis.call('HINCRBY', run, 'idle_owners', 1)
-  local silent = ended == '' and redis.call('HGET', run, 'token') or ''
+  local h = redis.call('HMGET', run, 'token', 'worker', 'agent', 'framework')
+  local silent = ended == '' and h[1] or ''
+  -- Else the run would wait for this worker, which announces itself again if it is alive.
+  if h[4] then redis.call('ZREM', prefix .. 'serving:' .. own_queue(h[3], h[4]), h[2]) end
   redis.call('HSET', run, 'silent_token', silent, 'crash_end', ended)
   requeue(prefix, id, now)
 end
