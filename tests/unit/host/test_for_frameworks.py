@@ -11,10 +11,19 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
-from playhead.runtime.core.records import Entry, MessageAdded, ModelChunk, StepFinished, ToolFinished, ToolStarted
+from playhead.runtime.core.records import (
+    Entry,
+    MessageAdded,
+    ModelChunk,
+    RunPaused,
+    StepFinished,
+    ToolFinished,
+    ToolStarted,
+)
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.host.changes import change_again, changes_since, fields_of
 from playhead.runtime.host.context import GuestContext, current_context
+from playhead.runtime.host.forms import Form
 from playhead.runtime.host.function import FunctionGuest
 from tests.support.guest_owners import Owners
 
@@ -171,6 +180,68 @@ async def test_items_of_a_session_come_back_in_the_form_in_which_they_were_kept(
     second = owners(run, said=StoredMessages(messages=said))
     await second.to_the_end()
     assert second.end.result["structured_output"] == [{"plain": [{"text": "go"}]}, {"call": 1}, {"said": "Hi"}]
+
+
+@dataclasses.dataclass
+class Word:
+    """An object of a framework."""
+
+    text: Any
+    tokens: Any = None
+
+
+WORDS = Form(
+    dump=lambda word: {"word": word.text}, load=lambda said: Word(said["word"]), usage=lambda word: word.tokens
+)
+
+
+async def test_items_of_a_form_reach_the_code_as_objects_and_their_tokens_are_counted() -> None:
+    tokens = {"input_tokens": 3, "output_tokens": 4}
+
+    async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        async def words(*said: Word) -> AsyncGenerator[Word]:
+            for word in said:
+                yield word
+
+        shown = ctx.model(prompt, lambda: words(Word("a"), Word("ü", tokens)), form=WORDS)
+        texts = [word.text async for word in shown]
+        with ctx.within("hidden"):
+            texts += [word.text async for word in ctx.model(prompt, lambda: words(Word("b", tokens)), form=WORDS)]
+        ctx.result = texts
+        yield {}
+
+    whole = await killed_after_each_record(run)
+    assert whole.end.result["structured_output"] == ["a", "ü", "b"]
+    assert whole.end.result["metrics"]["usage"] == {"inputTokens": 6, "outputTokens": 8, "totalTokens": 14}
+    assert [one.chunk for one in whole.of(ModelChunk)][1:] == [
+        {"item": {"word": "ü"}},
+        {"metadata": {"usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7}}},
+    ]
+
+
+async def test_an_item_of_a_form_that_is_not_plain_data_ends_the_call() -> None:
+    async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        async def words() -> AsyncGenerator[Word]:
+            yield Word(object())
+
+        async for _ in ctx.model(prompt, words, form=WORDS):
+            pass
+        yield {}
+
+    owned = owners(run)
+    await owned.to_the_end()
+    assert "an item of the model:1 cannot be stored: ['word'] is object" in owned.end.message
+
+
+async def test_questions_that_are_asked_side_by_side_pause_the_run_once() -> None:
+    async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        ctx.result = await ctx.ask_all([("one", 1), ("one", 2), ("two", None)])
+        yield {}
+
+    whole = await killed_after_each_record(run)
+    (paused,) = whole.of(RunPaused)
+    assert [(one["name"], one["reason"]) for one in paused.interrupts] == [("one", 1), ("one", 2), ("two", None)]
+    assert whole.end.result["structured_output"] == ["yes", "yes", "yes"]
 
 
 async def test_a_result_of_the_log_takes_what_was_done_within_its_call_with_it() -> None:

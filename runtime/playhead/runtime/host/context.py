@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any, Final
 
+import anyio
+
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import now_ms
 from playhead.runtime.host.current import in_scope
+from playhead.runtime.host.forms import Form
 from playhead.runtime.host.guest import Visit
 from playhead.runtime.host.model_calls import ModelCalls
 from playhead.runtime.host.steps import Steps
 from playhead.runtime.host.tool_calls import Asks, OnUnknownOutcome, ToolCalls
 
-__all__ = ["CONTEXT", "ITEMS", "GuestContext", "current_context"]
+__all__ = ["CONTEXT", "ITEMS", "GuestContext", "context_here", "current_context"]
 
 ITEMS: Final = "items"
 """Where a message of the session has `GuestContext.items`: in its `metadata["custom"]`, which is never sent to a model."""
@@ -38,7 +51,7 @@ class GuestContext:
         result: What the run gives at its end; set it. A text is the last message; other plain data is the structured output.
         items: What the run adds to the conversation after its prompt, in a form of one's own, for `past` of the next run of the
             session; set it to plain data.
-        usage: The tokens that the run took, as `Usage`; set it.
+        usage: The tokens that the run took, as `Usage`: those of its models' items `{"metadata": {"usage": {…}}}`, unless you set it.
     """
 
     def __init__(self, visit: Visit) -> None:
@@ -50,9 +63,9 @@ class GuestContext:
         self._restated: dict[str, Any] | None = None
         self.result: Any = None
         self.items: Sequence[Any] = ()
-        self.usage: Mapping[str, int] = {}
         self._steps = Steps(recorder)
         self._models = ModelCalls(recorder)
+        self.usage: Mapping[str, int] = self._models.usage
         self._tools = ToolCalls(recorder)
 
     @property
@@ -103,8 +116,8 @@ class GuestContext:
         self._recorder.check_cancelled()
         return await self._steps.step(key, do)
 
-    async def model(
-        self, request: object, stream: Callable[[], AsyncIterable[Any]], *, name: str = ""
+    def model(
+        self, request: object, stream: Callable[[], AsyncIterable[Any]], *, name: str = "", form: Form | None = None
     ) -> AsyncGenerator[Any, None]:
         """The items of a model's stream, which readers see as they pass: as `event`, and a piece of text also as `data`.
 
@@ -115,17 +128,12 @@ class GuestContext:
             stream: Asks. Its items are plain data or pydantic models, which become dicts.
             name: Names it in the log, where calls are made side by side in any order, as in threads: those with one name
                 come in the same order each time.
+            form: How items that are objects of a framework are stored. The code gets the objects.
 
         Raises:
             EncodingError: If an item is not plain data.
         """
-        self._recorder.check_cancelled()
-        items = self._models.stream(request, stream, name=name)
-        try:
-            async for item in items:
-                yield item
-        finally:
-            await items.aclose()
+        return self._models.stream(request, stream, name=name, form=form)
 
     async def tool(
         self,
@@ -179,6 +187,19 @@ class GuestContext:
         question = {"id": f"v1:guest:{self._recorder.key('ask', name).lstrip('/')}", "name": name}
         return await self._recorder.ask({**question, "reason": plain(reason), "response": None})
 
+    async def ask_all(self, questions: Iterable[tuple[str, Any]]) -> list[Any]:
+        """The responses to questions that are asked side by side, each a name and a reason, in their order."""
+        asked = list(questions)
+        responses: list[Any] = [None] * len(asked)
+
+        async def ask(place: int, name: str, reason: Any) -> None:
+            responses[place] = await self.ask(name, reason)
+
+        async with anyio.create_task_group() as tasks:
+            for place, (name, reason) in enumerate(asked):
+                tasks.start_soon(ask, place, name, reason)
+        return responses
+
     async def sleep(self, seconds: float) -> None:
         """Wait so long. In a long wait the run has no worker."""
         self._recorder.check_cancelled()
@@ -206,3 +227,10 @@ CONTEXT: ContextVar[GuestContext | None] = ContextVar("playhead_guest_context", 
 def current_context() -> GuestContext | None:
     """The context of the run in which this code runs, in whatever depth, task and thread; None outside of a guest's run."""
     return CONTEXT.get()
+
+
+def context_here() -> GuestContext:
+    """The context of the run in which this code runs, which is part of one."""
+    ctx = CONTEXT.get()
+    assert ctx is not None, "this is called in the run of a guest"
+    return ctx

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import aclosing
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from playhead.runtime.core.foreign_chunks import as_chunk, of_chunk
 from playhead.runtime.core.records import ModelChunk, ModelRetried, ModelStarted, Record, StepFinished, now_ms
 from playhead.runtime.host.asked import Asked
 from playhead.runtime.host.course import RecordedCall
-from playhead.runtime.host.forms import closing, is_text_delta, stored_form
+from playhead.runtime.host.forms import Form, closing, is_storable, is_text_delta, stored_form, usage_of
 from playhead.runtime.host.keys import SCOPE
 from playhead.runtime.host.raised import recorded
 from playhead.runtime.host.recorder import Recorder
@@ -22,67 +23,92 @@ __all__ = ["ModelCalls"]
 _TURN_EVERY: Final = 64
 """After so many items everything else on the guest's loop has its turn: a model that never waits would keep a cancel from it."""
 
-_Recording = Callable[[str, Asked, Callable[[], AsyncIterable[Any]]], AsyncGenerator[Any, None]]
+Stream = Callable[[], AsyncIterable[Any]]
+
+
+class _Call(NamedTuple):
+    """A call as the guest makes it.
+
+    Attributes:
+        key: Its key.
+        asked: What is asked.
+        stream: Asks.
+        form: That of its items; None for plain data.
+    """
+
+    key: str
+    asked: Asked
+    stream: Stream
+    form: Form | None
+
+    def loaded(self, said: Any) -> Any:
+        """An item as the guest gets it."""
+        return said if self.form is None else self.form.load(said)
 
 
 class ModelCalls:
-    """The model calls of one execution of a guest. Use it on the guest's event loop."""
+    """The model calls of one execution of a guest. Use it on the guest's event loop.
+
+    Attributes:
+        usage: The tokens of its calls, as their items have them: `{"metadata": {"usage": {…}}}`.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._streaming = False
+        self.usage: Counter[str] = Counter()
 
     async def stream(
-        self, request: object, stream: Callable[[], AsyncIterable[Any]], *, name: str = ""
+        self, request: object, stream: Stream, *, name: str = "", form: Form | None = None
     ) -> AsyncGenerator[Any, None]:
-        """The items of one model call: `shown`, but `hidden` beside another one or in a tool: readers follow one answer."""
-        if self._streaming or SCOPE.get():
-            async with aclosing(self.hidden(request, stream, name=name)) as items:
-                async for item in items:
-                    yield item
-            return
-        self._streaming = True
+        """The items of one model call: shown, but hidden beside another one or in a tool: readers follow one answer."""
+        self._recorder.check_cancelled()
+        shown = not self._streaming and not SCOPE.get()
+        items = self._made(request, stream, self._live if shown else self._whole, name, form)
+        self._streaming |= shown
         try:
-            async with aclosing(self.shown(request, stream, name=name)) as items:
-                async for item in items:
-                    yield item
+            async for item in items:
+                yield item
         finally:
-            self._streaming = False
+            await items.aclose()
+            self._streaming &= not shown
 
-    def shown(
-        self, request: object, stream: Callable[[], AsyncIterable[Any]], *, name: str = ""
-    ) -> AsyncGenerator[Any, None]:
+    def shown(self, request: object, stream: Stream) -> AsyncGenerator[Any, None]:
         """The items of a model call, recorded as they pass; a call that broke off is withdrawn and made again."""
-        return self._made(request, stream, self._live, name)
+        return self._made(request, stream, self._live)
 
-    def hidden(
-        self, request: object, stream: Callable[[], AsyncIterable[Any]], *, name: str = ""
-    ) -> AsyncGenerator[Any, None]:
+    def hidden(self, request: object, stream: Stream) -> AsyncGenerator[Any, None]:
         """The items of a model call that readers do not see: recorded whole at its end."""
-        return self._made(request, stream, self._whole, name)
+        return self._made(request, stream, self._whole)
 
     async def _made(
-        self, request: object, stream: Callable[[], AsyncIterable[Any]], record: _Recording, name: str
+        self,
+        request: object,
+        stream: Stream,
+        record: Callable[[_Call], AsyncGenerator[Any, None]],
+        name: str = "",
+        form: Form | None = None,
     ) -> AsyncGenerator[Any, None]:
         recorder, asked = self._recorder, Asked.of(request)
         key = recorder.key("model", name)
+        made = _Call(key, asked, stream, form)
         call, step = recorder.course.call(key), recorder.course.step(key)
         if step is not None:
             recorder.requested(key, step, asked)
             await recorder.in_turn(step.seq)
-            for item in _given(step.record):
+            for item in self._given(made, step.record):
                 yield item
             return
         if call is not None:
             recorder.requested(key, call.started, asked)
             if call.whole or recorder.course.cancels or recorder.offline:
-                async for item in self._again(call, key, stream):
+                async for item in self._again(call, made):
                     yield item
                 return
             first, last = call.started.seq, recorder.course.withdraw(call)
             recorder.put(ModelRetried(at=now_ms(), supersedes=(first, last), reason="its worker stopped half-way"))
         await recorder.goes_live(f"the model call {key.lstrip('/')}")
-        items = record(key, asked, stream) if call is None else self._live(key, asked, stream)
+        items = record(made) if call is None else self._live(made)
         try:
             async for item in items:
                 yield item
@@ -90,9 +116,7 @@ class ModelCalls:
             await items.aclose()
             recorder.ends_live()
 
-    async def _again(
-        self, call: RecordedCall, key: str, stream: Callable[[], AsyncIterable[Any]]
-    ) -> AsyncGenerator[Any, None]:
+    async def _again(self, call: RecordedCall, made: _Call) -> AsyncGenerator[Any, None]:
         """The items of a call that is whole, and what it raised. A cancel comes into force between the same two of them.
 
         Of a call that broke off after a cancel, what is left for the guest to hear of it.
@@ -101,49 +125,47 @@ class ModelCalls:
         await recorder.in_turn(call.started.seq)
         for entry in call.chunks:
             recorder.apply_signals(before=entry.seq)
-            yield of_chunk(cast("ModelChunk", entry.record).chunk)
+            said = of_chunk(cast("ModelChunk", entry.record).chunk)
+            if self._counts(made, said):
+                yield made.loaded(said)
         if call.ended is not None:
             await recorder.in_turn(call.ended.seq)
-            for item in _given(call.ended.record):
+            for item in self._given(made, call.ended.record):
                 yield item
         elif call.whole:
-            recorder.put(StepFinished(at=now_ms(), key=key))
+            recorder.put(StepFinished(at=now_ms(), key=made.key))
         else:
             recorder.apply_signals()
             if recorder.offline:
-                await recorder.goes_live(f"the rest of the {key.lstrip('/')}")
-            async with aclosing(self._items(key, stream)) as items:
+                await recorder.goes_live(f"the rest of the {made.key.lstrip('/')}")
+            async with aclosing(self._items(made)) as items:
                 async for item in items:
                     yield item
 
-    async def _live(
-        self, key: str, asked: Asked, stream: Callable[[], AsyncIterable[Any]]
-    ) -> AsyncGenerator[Any, None]:
-        recorder, told = self._recorder, self._told(asked)
+    def _live(self, made: _Call) -> AsyncGenerator[Any, None]:
+        told, recorder = self._told(made.asked), self._recorder
         recorder.put(
-            ModelStarted(at=now_ms(), lane=key, request=asked.text, told=told, invocation_state=recorder.restated)
+            ModelStarted(
+                at=now_ms(), lane=made.key, request=made.asked.text, told=told, invocation_state=recorder.restated
+            )
         )
-        async with aclosing(self._items(key, stream)) as items:
-            async for item in items:
-                yield item
+        return self._items(made)
 
-    async def _items(self, key: str, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
+    async def _items(self, made: _Call) -> AsyncGenerator[Any, None]:
         """The items of a call that has begun, recorded as they pass, and its end."""
-        recorder, what, number = self._recorder, f"an item of the {key.lstrip('/')}", 0
+        recorder, key = self._recorder, made.key
         unseen: list[Any] = []  # came after a cancel: the guest throws it away, and no reader sees it
         try:
-            async with closing(stream()) as items:
-                async for item in items:
-                    said = item if is_text_delta(item) else stored_form(item, what=what)
+            async with aclosing(_asked(made)) as items:
+                async for item, said in items:
                     if recorder.crowded:
                         await recorder.space()
                     if recorder.cancelled:
                         unseen.append(said)
                     else:
                         recorder.put_chunk(as_chunk(said))
-                    yield said
-                    if (number := number + 1) % _TURN_EVERY == 0:
-                        await asyncio.sleep(0)
+                    if self._counts(made, said):
+                        yield item
         except GeneratorExit:  # the guest has heard enough
             recorder.put_step(StepFinished(at=now_ms(), key=key, value=unseen or None))
             raise
@@ -152,29 +174,26 @@ class ModelCalls:
             raise
         recorder.put_step(StepFinished(at=now_ms(), key=key, value=unseen or None))
 
-    async def _whole(
-        self, key: str, asked: Asked, stream: Callable[[], AsyncIterable[Any]]
-    ) -> AsyncGenerator[Any, None]:
-        self._recorder.retelling.begins(key.rpartition("/")[0])
-        items: list[Any] = []
+    async def _whole(self, made: _Call) -> AsyncGenerator[Any, None]:
+        self._recorder.retelling.begins(made.key.rpartition("/")[0])
+        kept: list[Any] = []
         try:
-            async with closing(stream()) as sent:
-                async for item in sent:
-                    items.append(stored_form(item, what=f"an item of the {key.lstrip('/')}"))
-                    yield items[-1]
-                    if len(items) % _TURN_EVERY == 0:
-                        await asyncio.sleep(0)
+            async with aclosing(_asked(made)) as items:
+                async for item, said in items:
+                    kept.append(said)
+                    if self._counts(made, said):
+                        yield item
         except GeneratorExit:
-            self._end_whole(key, asked, items)
+            self._end_whole(made, kept)
             raise
         except Exception as error:
-            self._end_whole(key, asked, items, error=recorded(error))
+            self._end_whole(made, kept, error=recorded(error))
             raise
-        self._end_whole(key, asked, items)
+        self._end_whole(made, kept)
 
-    def _end_whole(self, key: str, asked: Asked, items: list[Any], **raised: Any) -> None:
-        request, told = asked.text, self._told(asked)
-        done = StepFinished(at=now_ms(), key=key, value=items, request=request, told=told, **raised)
+    def _end_whole(self, made: _Call, items: list[Any], **raised: Any) -> None:
+        request, told = made.asked.text, self._told(made.asked)
+        done = StepFinished(at=now_ms(), key=made.key, value=items, request=request, told=told, **raised)
         self._recorder.put_step(done)
 
     def _told(self, asked: Asked) -> dict[str, Any]:
@@ -183,8 +202,42 @@ class ModelCalls:
         self._recorder.course.told |= told
         return told
 
+    def _given(self, made: _Call, record: Record) -> Iterator[Any]:
+        """The items that the end of a call holds; then what the call raised, if it did."""
+        for said in cast("StepFinished", record).value or ():
+            if self._counts(made, said):
+                yield made.loaded(said)
+        value_of(record)
 
-def _given(record: Record) -> Iterator[Any]:
-    """The items that the end of a call holds; then what the call raised, if it did."""
-    yield from cast("StepFinished", record).value or ()
-    value_of(record)
+    def _counts(self, made: _Call, said: Any) -> bool:
+        """Count the tokens that an item tells of. Returns whether the guest gets it: not what `_asked` has added."""
+        if type(said) is not dict or "metadata" not in said:
+            return True
+        told: Any = cast("dict[str, Any]", said)["metadata"]
+        usage: Any = told.get("usage") if isinstance(told, dict) else None
+        if not isinstance(usage, dict):
+            return True
+        self.usage.update(
+            {name: count for name, count in cast("dict[str, Any]", usage).items() if isinstance(count, int)}
+        )
+        return made.form is None or len(cast("dict[str, Any]", told)) > 1
+
+
+async def _asked(made: _Call) -> AsyncGenerator[tuple[Any, Any], None]:
+    """What a model sends, each as the guest gets it and as it is stored; at last the tokens that items of a form told of."""
+    form, number, what = made.form, 0, f"an item of the {made.key.lstrip('/')}"
+    tokens: Counter[str] = Counter()
+    async with closing(made.stream()) as items:
+        async for item in items:
+            if form is None:
+                said = item if is_text_delta(item) else stored_form(item, what=what)
+                yield said, said
+            else:
+                if (told := form.usage(item)) is not None:
+                    tokens.update(usage_of(told))
+                said = form.dump(item)
+                yield item, said if is_storable(said) else stored_form(said, what=what)
+            if (number := number + 1) % _TURN_EVERY == 0:
+                await asyncio.sleep(0)
+    if tokens:
+        yield None, {"metadata": {"usage": dict(tokens)}}
