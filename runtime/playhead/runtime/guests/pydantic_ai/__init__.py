@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-try:
-    import pydantic_ai as _framework
-except ModuleNotFoundError as _error:
-    raise ModuleNotFoundError(
-        "agents of pydantic-ai need the extra pydantic-ai: pip install 'playhead-runtime[pydantic-ai]'",
-        name="pydantic_ai",
-    ) from _error
+from playhead.runtime.guests.extras import needs
 
-from playhead.runtime.guests.pydantic_ai.guest import PydanticAIGuest
+needs("pydantic_ai", extra="pydantic-ai", of="agents of pydantic-ai")
+
+from playhead.runtime.guests.pydantic_ai.guest import PydanticAIGuest  # noqa: E402 - it imports the framework
 
 __all__ = ["PydanticAIGuest"]
-
-del _framework

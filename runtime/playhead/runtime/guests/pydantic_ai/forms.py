@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import Discriminator, Tag, TypeAdapter
-from pydantic_ai import ToolReturn
-from pydantic_ai.messages import (
-    AgentStreamEvent,
-    BinaryContent,
-    ModelMessage,
-    ModelMessagesTypeAdapter,
-    ModelResponse,
-    ModelResponseStreamEvent,
-    ToolReturnContent,
-)
-from pydantic_ai.tools import ToolApproved, ToolDenied
+from pydantic_ai import BinaryContent, ModelMessagesTypeAdapter, ModelResponse, ToolApproved, ToolDenied, ToolReturn
+from pydantic_ai.messages import AgentStreamEvent, ModelResponseStreamEvent, ToolReturnContent
 
-from playhead.runtime.core.converse import ContentBlock, Message
+from playhead.runtime.core.converse import Message
 from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.guests.prompts import parts_of, text_of
 from playhead.runtime.guests.verdicts import verdict_of
+from playhead.runtime.host.forms import Form, usage_of
 
-__all__ = [
-    "CHUNK",
-    "EVENT",
-    "MESSAGES",
-    "RESPONSE",
-    "RESULT",
-    "dump",
-    "message_of",
-    "prompt_of",
-    "usage_of",
-    "allowed",
-]
+__all__ = ["EVENT", "ITEM", "MESSAGES", "RESPONSE", "RESULT", "allowed", "dump", "end_of", "message_of", "prompt_of"]
 
 
 def _kind(value: Any) -> str:
-    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", "")
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", "")
     return "return" if kind == "tool-return" else "content"
 
 
-CHUNK: Final = TypeAdapter[Any](ModelResponseStreamEvent)
+_CHUNK: Final = TypeAdapter[Any](ModelResponseStreamEvent)
 EVENT: Final = TypeAdapter[Any](AgentStreamEvent)
-MESSAGES: Final[TypeAdapter[list[ModelMessage]]] = ModelMessagesTypeAdapter
+MESSAGES: Final = ModelMessagesTypeAdapter
 RESPONSE: Final = TypeAdapter(ModelResponse)
 RESULT: Final = TypeAdapter[Any](
     Annotated[Annotated[ToolReturn, Tag("return")] | Annotated[ToolReturnContent, Tag("content")], Discriminator(_kind)]
@@ -56,22 +37,27 @@ def dump(adapter: TypeAdapter[Any], value: Any) -> Any:
     return adapter.dump_python(value, mode="json", exclude_none=True)
 
 
-def usage_of(usage: Any) -> dict[str, int]:
-    """The tokens of a call or a run."""
-    taken, given = usage.input_tokens, usage.output_tokens
-    return {"inputTokens": taken, "outputTokens": given, "totalTokens": taken + given}
+def end_of(response: ModelResponse) -> dict[str, Any]:
+    """The last item of an answer: all of it, and its tokens."""
+    return {"metadata": {"usage": usage_of(response.usage), "response": dump(RESPONSE, response)}}
+
+
+ITEM: Final = Form(
+    dump=lambda item: item if isinstance(item, dict) else dump(_CHUNK, item),
+    load=lambda said: said,
+    usage=lambda item: None,
+)
+"""The items of an answer: its events, of which only readers take notice, and its end."""
 
 
 def allowed(response: Any) -> bool | ToolApproved | ToolDenied:
     """What a human's response to the question whether a tool may run means, as `verdict_of`; `{"input": …}` lets it run with
     other arguments.
     """
-    match response:
-        case {"input": dict(given)}:
-            return ToolApproved(override_args=given)
-        case _:
-            verdict = verdict_of(response)
-            return ToolDenied(verdict.told) if verdict.told is not None else verdict.allowed
+    if isinstance(response, dict) and isinstance(response.get("input"), dict):
+        return ToolApproved(override_args=response["input"])
+    verdict = verdict_of(response)
+    return verdict.allowed if verdict.told is None else ToolDenied(verdict.told)
 
 
 def prompt_of(prompt: Any) -> list[Any] | str | None:
@@ -82,25 +68,12 @@ def prompt_of(prompt: Any) -> list[Any] | str | None:
     """
     if prompt is None or isinstance(prompt, str):
         return prompt
-    return [_content(block) for message in prompt_messages(prompt) or [] for block in message.get("content", [])]
-
-
-def _content(block: ContentBlock) -> Any:
-    match block:
-        case {"text": str(text)}:
-            return text
-        case {"image": {"format": str(form), "source": {"bytes": bytes(data)}}}:
-            return BinaryContent(data, media_type=f"image/{form}")
-        case {"document": {"format": str(form), "source": {"bytes": bytes(data)}}}:
-            return BinaryContent(data, media_type="text/plain" if form == "txt" else f"application/{form}")
-        case _:
-            kind = next(iter(block), "an empty block")
-            raise ValueError(f"a prompt for pydantic-ai has text, images and documents, and this one has {kind!r:.80}")
+    blocks = [block for message in prompt_messages(prompt) or [] for block in message.get("content", [])]
+    file = lambda kind, data: BinaryContent(data, media_type=kind)  # noqa: E731
+    return parts_of(blocks, of="pydantic-ai", has="texts, images and documents", text=str, file=file)
 
 
 def message_of(message: Message) -> Any:
     """The texts of a message that another agent added to the session, in the form in which `MESSAGES` reads them."""
-    text = "\n".join(block["text"] for block in message.get("content", []) if "text" in block)
-    if message.get("role") == "user":
-        return {"kind": "request", "parts": [{"part_kind": "user-prompt", "content": text}]}
-    return {"kind": "response", "parts": [{"part_kind": "text", "content": text}]}
+    kind, part = ("request", "user-prompt") if message.get("role") == "user" else ("response", "text")
+    return {"kind": kind, "parts": [{"part_kind": part, "content": text_of(message)}]}

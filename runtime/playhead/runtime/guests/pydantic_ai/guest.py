@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import anyio
-from pydantic_ai import AgentRunResultEvent
+from pydantic_ai import AgentRunResultEvent, ModelResponse
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.durable_exec import replay_scope
-from pydantic_ai.messages import ModelResponse, PartDeltaEvent, PartStartEvent
+from pydantic_ai.messages import PartDeltaEvent, PartStartEvent
 from pydantic_ai.models import CompletedStreamedResponse, Model, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext
 from pydantic_ai.toolsets import AbstractToolset, WrapperToolset
 from pydantic_core import to_jsonable_python
 
-from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.guests.pydantic_ai import forms
-from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.context import GuestContext, context_here
 from playhead.runtime.host.forms import VARIES, digest, steady
 
 __all__ = ["PydanticAIGuest"]
@@ -36,10 +33,8 @@ class PydanticAIGuest(MadeGuest):
 
     Args:
         source: An agent, or a function without arguments that makes one after each claim of a run.
-        name: The name that clients use; None for the function's, or the agent's own.
         deps: What makes the `deps` of a run, from its context: `ctx.invocation_state` has the caller's values.
-        max_record_bytes: The size limit of one record.
-        own_loop: Give each run an event loop of its own: for an agent that blocks its loop.
+        more: As for `MadeGuest`.
 
     Raises:
         TypeError: If `source` is neither, or the function returns something else.
@@ -52,17 +47,9 @@ class PydanticAIGuest(MadeGuest):
     distribution = "pydantic-ai-slim"
     varies: ClassVar[frozenset[str]] = VARIES | {"enqueue_id"}
 
-    def __init__(
-        self,
-        source: Any,
-        *,
-        name: str | None = None,
-        deps: Callable[[GuestContext], Any] | None = None,
-        max_record_bytes: int = MAX_RECORD_BYTES,
-        own_loop: bool = False,
-    ) -> None:
+    def __init__(self, source: Any, *, deps: Callable[[GuestContext], Any] | None = None, **more: Any) -> None:
         self._deps = deps
-        super().__init__(source, name=name, max_record_bytes=max_record_bytes, own_loop=own_loop)
+        super().__init__(source, **more)
 
     def check(self, agent: AbstractAgent[Any, Any]) -> None:
         """Refuse an agent whose `deps` are not known.
@@ -86,16 +73,15 @@ class PydanticAIGuest(MadeGuest):
             deps=self._deps and self._deps(ctx),
             run_id=ctx.run_id,
             conversation_id=ctx.session_id or ctx.run_id,
-            capabilities=[_Recorded(ctx)],
+            capabilities=[_Recorded()],
             infer_name=False,
         )
         with replay_scope(is_replaying=lambda: ctx.replaying):
             async with recorded as events:
                 async for event in events:
                     if isinstance(event, AgentRunResultEvent):
-                        result = event.result
-                        ctx.result, ctx.usage = to_jsonable_python(result.output), forms.usage_of(result.usage)
-                        ctx.items = forms.dump(forms.MESSAGES, result.new_messages())
+                        ctx.result = to_jsonable_python(event.result.output)
+                        ctx.items = forms.dump(forms.MESSAGES, event.result.new_messages())
                     elif not isinstance(event, PartStartEvent | PartDeltaEvent):
                         yield forms.dump(forms.EVENT, event)
 
@@ -103,21 +89,18 @@ class PydanticAIGuest(MadeGuest):
 class _Recorded(AbstractCapability[Any]):
     """Sends model calls and tool calls through the host: innermost, so that all that the agent has around them stays there."""
 
-    def __init__(self, ctx: GuestContext) -> None:
-        self._ctx = ctx
-
     def get_ordering(self) -> CapabilityOrdering:
         return CapabilityOrdering(position="innermost")
 
     def get_wrapper_model(self, model: Model) -> Model:
-        return _Model(model, self._ctx)
+        return _Model(model)
 
     def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any]:
-        return _Toolset(toolset, self._ctx)
+        return _Toolset(toolset)
 
     async def before_model_request(self, ctx: RunContext[Any], request_context: Any) -> Any:
         """Tell the model what was sent to the running run."""
-        for steer in self._ctx.steers():
+        for steer in context_here().steers():
             prompt: Any = forms.prompt_of(steer)
             ctx.enqueue(*(prompt if isinstance(prompt, list) else [prompt]))
         return request_context
@@ -126,96 +109,61 @@ class _Recorded(AbstractCapability[Any]):
         self, ctx: RunContext[Any], *, requests: DeferredToolRequests
     ) -> DeferredToolResults:
         """Ask a human whether a tool may run, and for the result of one that runs elsewhere."""
-        results = DeferredToolResults()
-
-        async def ask(what: str, call: Any, answers: dict[str, Any], read: Callable[[Any], Any]) -> None:
-            reason = {
-                "tool": call.tool_name,
-                "input": call.args_as_dict(),
-                **requests.metadata.get(call.tool_call_id, {}),
-            }
-            answers[call.tool_call_id] = read(await self._ctx.ask(f"{what} {call.tool_name}", reason))
-
-        async with anyio.create_task_group() as tasks:
-            for call in requests.approvals:
-                tasks.start_soon(ask, "approve", call, results.approvals, forms.allowed)
-            for call in requests.calls:
-                tasks.start_soon(ask, "result of", call, results.calls, forms.RESULT.validate_python)
+        results, told = DeferredToolResults(), requests.metadata
+        asked = [("approve", one, forms.allowed, results.approvals) for one in requests.approvals]
+        asked += [("result of", one, forms.RESULT.validate_python, results.calls) for one in requests.calls]
+        reasons = [
+            {"tool": one.tool_name, "input": one.args_as_dict(), **told.get(one.tool_call_id, {})}
+            for _, one, _, _ in asked
+        ]
+        names = [f"{what} {one.tool_name}" for what, one, _, _ in asked]
+        responses = await context_here().ask_all(zip(names, reasons, strict=True))
+        for (_, one, read, answers), response in zip(asked, responses, strict=True):
+            answers[one.tool_call_id] = read(response)
         return results
 
 
 class _Model(WrapperModel):
-    """A model whose answers are recorded."""
-
-    def __init__(self, wrapped: Model, ctx: GuestContext) -> None:
-        super().__init__(wrapped)
-        self._ctx = ctx
+    """A model whose answers are recorded. The agent gets one when it is whole, as pydantic-ai's own durable engines give it."""
 
     async def request(self, messages: Any, model_settings: Any, model_request_parameters: Any) -> ModelResponse:
         async def asks() -> AsyncIterator[Any]:
-            yield _end(await self.wrapped.request(messages, model_settings, model_request_parameters))
+            yield forms.end_of(await self.wrapped.request(messages, model_settings, model_request_parameters))
 
-        (end,) = [item async for item in self._ctx.model(forms.dump(forms.MESSAGES, messages), asks)]
-        return forms.RESPONSE.validate_python(end["metadata"]["response"])
+        return await _recorded(messages, asks)
 
     @asynccontextmanager
     async def request_stream(
         self, messages: Any, model_settings: Any, model_request_parameters: Any, run_context: Any = None
     ) -> AsyncGenerator[StreamedResponse]:
         async def asks() -> AsyncIterator[Any]:
-            async with self.wrapped.request_stream(
-                messages, model_settings, model_request_parameters, run_context
-            ) as response:
+            given = (messages, model_settings, model_request_parameters, run_context)
+            async with self.wrapped.request_stream(*given) as response:
                 async for event in response:
                     if isinstance(event, PartStartEvent | PartDeltaEvent):  # the others follow from these
-                        yield forms.dump(forms.CHUNK, event)
-                yield _end(replace(response.get(), parts=[]))
+                        yield event
+                yield forms.end_of(response.get())
 
-        begun = ModelResponse([], model_name=self.model_name, provider_name=self.system)
-        response = _Response(begun, model_request_parameters=model_request_parameters, replay_events=True)
-        response.items = self._ctx.model(forms.dump(forms.MESSAGES, messages), asks)
-        try:
-            response.first = await anext(response.items)  # what is raised before it is raised here, as without a host
-            yield response
-        finally:
-            await response.items.aclose()
+        whole = await _recorded(messages, asks)
+        yield CompletedStreamedResponse(whole, model_request_parameters=model_request_parameters, replay_events=True)
+
+    def _start_request_deadline(self, model_settings: Any, *, stream: bool) -> Any:
+        del stream  # `first_event_timeout` would be over before the agent gets the first event of a long answer
+        return super()._start_request_deadline(model_settings, stream=False)
 
 
-def _end(response: ModelResponse) -> dict[str, Any]:
-    """The last item of an answer, by which the host knows that it is whole."""
-    usage, whole = forms.usage_of(response.usage), forms.dump(forms.RESPONSE, response)
-    return {"metadata": {"usage": usage, "response": whole}}
+async def _recorded(messages: Any, asks: Callable[[], AsyncIterator[Any]]) -> ModelResponse:
+    items = context_here().model(forms.dump(forms.MESSAGES, messages), asks, form=forms.ITEM)
+    end: Any = [item async for item in items][-1]
+    return forms.RESPONSE.validate_python(end["metadata"]["response"])
 
 
-class _Response(CompletedStreamedResponse):
-    """An answer whose items come from the host."""
-
-    items: AsyncGenerator[Any, None]
-    first: Any
-
-    async def _get_event_iterator(self) -> AsyncIterator[Any]:
-        item = self.first
-        while "metadata" not in item:
-            event = forms.CHUNK.validate_python(item)
-            self._parts_manager.apply_event(event)
-            yield event
-            item = await anext(self.items)
-        ended = forms.RESPONSE.validate_python(item["metadata"]["response"])
-        self.response = replace(ended, parts=self._parts_manager.get_parts())
-        async for _ in self.items:  # to the record of its end
-            pass
-
-
-@dataclass
 class _Toolset(WrapperToolset[Any]):
     """Tools whose results are recorded."""
 
-    ctx: GuestContext
-
     async def call_tool(self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: Any) -> Any:
         async def calls() -> Any:
-            given = await self.wrapped.call_tool(name, tool_args, ctx, tool)
-            return forms.RESULT.dump_python(given, mode="json")
+            return forms.RESULT.dump_python(await self.wrapped.call_tool(name, tool_args, ctx, tool), mode="json")
 
         call = {"name": name, "input": to_jsonable_python(tool_args), "toolUseId": ctx.tool_call_id}
-        return forms.RESULT.validate_python(await self.ctx.tool(call, calls, shared=ctx.deps))
+        return forms.RESULT.validate_python(await context_here().tool(call, calls, shared=ctx.deps))
