@@ -92,7 +92,7 @@ async def test_readers_get_chunks_text_and_the_events_of_the_sdk() -> None:
     await run.to_the_end()
     events = run.events()
     assert "".join(event["data"] for event in events if "data" in event) == "All is done. "
-    assert "response.completed" in [event["event"]["type"] for event in events if "event" in event]
+    assert "response.completed" in [event["event"].get("type") for event in events if "event" in event]
     named = [event for event in events if event.get("type") == "run_item_stream_event"]
     assert [event["name"] for event in named][:4] == ["tool_called", "tool_called", "tool_output", "tool_output"]
     assert named[2]["item"]["output"] == "slow 1"

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-try:
-    import agents as _agents
-except ModuleNotFoundError as _error:
-    raise ModuleNotFoundError(
-        "agents of the OpenAI Agents SDK need the extra openai-agents: pip install 'playhead-runtime[openai-agents]'",
-        name="agents",
-    ) from _error
+from playhead.runtime.guests.extras import needs
 
-from playhead.runtime.guests.openai_agents.guest import OpenAIAgentsGuest
+needs("agents", extra="openai-agents", of="agents of the OpenAI Agents SDK")
+
+from playhead.runtime.guests.openai_agents.guest import OpenAIAgentsGuest  # noqa: E402 - it imports the framework
 
 __all__ = ["OpenAIAgentsGuest"]
-
-del _agents

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 
-import anyio
 from agents import Agent
 from agents.run import AgentRunner
 
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.guests.openai_agents import forms
-from playhead.runtime.guests.openai_agents.seams import put_seams, recorded_config
-from playhead.runtime.guests.openai_agents.tracing import quiet_spans
+from playhead.runtime.guests.openai_agents.seams import quiet_spans, recorded_config
 from playhead.runtime.guests.verdicts import verdict_of
 from playhead.runtime.host.context import GuestContext
 
@@ -71,48 +69,43 @@ class OpenAIAgentsGuest(MadeGuest):
         Raises:
             ValueError: The message names the tool.
         """
-        put_seams(agent)
         for tool in agent.tools:
             if any(getattr(tool, name, None) is not None for name in ("computer", "editor", "executor")):
                 raise ValueError(f"what {agent.name}'s tool {tool.name} does is not recorded: make it a function_tool")
 
     async def run(self, agent: Any, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the agent. Its events are the run's, without the chunks of its model, which are recorded as they pass."""
-        put_seams(agent)
         quiet_spans()
-        options = {**self._options, "run_config": recorded_config(self._options.get("run_config"), ctx)}
-        context, begin = self._context(ctx), cast("Any", [*ctx.past(forms.message_item), *forms.prompt_items(prompt)])
+        options: Any = {**self._options, "run_config": recorded_config(self._options.get("run_config"), ctx)}
+        context, begin = self._context(ctx), [*ctx.past(forms.message_item), *forms.prompt_items(prompt)]
         while True:
-            result: Any = AgentRunner().run_streamed(agent, begin, context=context, **cast("Any", options))
+            result: Any = AgentRunner().run_streamed(agent, begin, context=context, **options)
             async with aclosing(result.stream_events()) as events:
                 try:
                     async for event in events:
                         if event.type != "raw_response_event":
-                            yield forms.event_of(event)
+                            yield forms.plain(event)
                 except BaseException:
                     result.cancel()  # else its end would be waited for
                     raise
             if not result.interruptions:
                 break
             begin = await _decided(ctx, result)
-        ctx.result, ctx.usage = forms.plain(result.final_output), forms.usage_of(result.context_wrapper.usage)
+        ctx.result = forms.plain(result.final_output)
         said = (item for item in result.new_items if item.type != "tool_approval_item")
         ctx.items = [forms.plain(item.to_input_item()) for item in said]
 
 
 async def _decided(ctx: GuestContext, result: Any) -> Any:
     """The state after a pause, in which a human has let each tool run or not."""
-    state = result.to_state()
-
-    async def ask(item: Any) -> None:
-        reason = {"tool": item.name, "input": forms.input_of(item.arguments), "agent": item.agent.name}
-        verdict = verdict_of(await ctx.ask(f"approve {item.name}", reason))
+    state, asked = result.to_state(), result.interruptions
+    responses = await ctx.ask_all(
+        (f"approve {one.name}", {"tool": one.name, "input": forms.input_of(one.arguments), "agent": one.agent.name})
+        for one in asked
+    )
+    for item, verdict in zip(asked, map(verdict_of, responses), strict=True):
         if verdict.allowed:
             state.approve(item)
         else:
             state.reject(item, rejection_message=verdict.told)
-
-    async with anyio.create_task_group() as tasks:
-        for item in result.interruptions:
-            tasks.start_soon(ask, item)
     return state

@@ -1,122 +1,131 @@
-"""Puts the seams of a host into agents of the OpenAI Agents SDK. Outside of hosted runs they work as before."""
+"""The seams in the OpenAI Agents SDK: tools and models of each agent that runs, runs within a run, and spans."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Awaitable, Callable
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import update_wrapper, wraps
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
-from agents import Agent, Handoff, RunConfig
+from agents import Agent, AgentBase, Model, RunConfig
 from agents.run import AgentRunner, set_default_agent_runner
+from agents.tracing import get_trace_provider
 
 from playhead.runtime.guests.openai_agents import forms
-from playhead.runtime.guests.openai_agents.models import RecordedProvider, recorded_model
-from playhead.runtime.guests.openai_agents.tracing import trace_of
+from playhead.runtime.guests.seams import answer, apart, once, put_once, recording
 from playhead.runtime.host.context import GuestContext, current_context
 
-__all__ = ["put_seams", "recorded_config"]
-
-_LOCK: Final = threading.Lock()
-
-
-def put_seams(agent: Any) -> None:
-    """Let an agent, and those that it hands over to, be recorded."""
-    with _LOCK:
-        agent.model = recorded_model(agent.model)
-        if "get_all_tools" in vars(agent):
-            return
-        agent.get_all_tools = _recorded_tools(agent.get_all_tools)
-    for one in agent.handoffs:
-        if isinstance(one, Handoff):
-            one.on_invoke_handoff = _to_seams(one.on_invoke_handoff)
-        else:
-            put_seams(one)
+__all__ = ["quiet_spans", "recorded_config"]
 
 
 def recorded_config(given: Any, ctx: GuestContext) -> RunConfig:
-    """The configuration of a run, with its models recorded, and its spans in the trace of the hosted run."""
+    """The configuration of a run: its models are recorded, and its spans are in one trace for all owners of the hosted run."""
     config = RunConfig(**given) if isinstance(given, dict) else given or RunConfig()
-    provider = config.model_provider
-    provider = provider if isinstance(provider, RecordedProvider) else RecordedProvider(provider)
-    trace, group = config.trace_id or trace_of(ctx.run_id), config.group_id or ctx.session_id
-    return replace(config, model=recorded_model(config.model), model_provider=provider, trace_id=trace, group_id=group)
+    _see_model(config.model)
+    put_once(config.model_provider, "get_model", lambda get_model: lambda name: _see_model(get_model(name)))
+    trace = f"trace_{hashlib.blake2b(ctx.run_id.encode(), digest_size=16).hexdigest()}"
+    return replace(config, trace_id=config.trace_id or trace, group_id=config.group_id or ctx.session_id)
 
 
-def _to_seams(invoke: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    @wraps(invoke)
-    async def invoked(*given: Any) -> Any:
-        agent = await invoke(*given)
-        put_seams(agent)
-        return agent
-
-    return invoked
+def _see_model(model: Any) -> Any:
+    """Let the answers of a model be recorded; a name, or None, is looked up by the provider."""
+    if isinstance(model, Model):
+        put_once(model, "get_response", _responds)
+        put_once(model, "stream_response", _streams)
+    return model
 
 
-def _recorded_tools(get_all_tools: Callable[..., Awaitable[list[Any]]]) -> Callable[..., Awaitable[list[Any]]]:
-    @wraps(get_all_tools)
-    async def tools(run_context: Any) -> list[Any]:
-        found = await get_all_tools(run_context)
-        for tool in found:
-            invoker = getattr(
-                tool, "on_invoke_tool", None
-            )  # within the SDK's own one, its handling of errors runs again
-            name = "_invoke_tool_impl" if hasattr(invoker, "_invoke_tool_impl") else "on_invoke_tool"
-            holder = tool if name == "on_invoke_tool" else invoker
-            call = getattr(holder, name, None)
-            if call is not None and not isinstance(call, _RecordedCall):
-                setattr(holder, name, _RecordedCall(call, tool))
-        return found
+def _streams(stream: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+    def recorded(system_instructions: Any, input: Any, *given: Any, **more: Any) -> AsyncIterator[Any]:  # noqa: A002
+        ctx, asks = recording(), partial(stream, system_instructions, input, *given, **more)
+        asked = {"instructions": system_instructions, "messages": input}
+        return asks() if ctx is None else ctx.model(asked, apart(asks), form=forms.CHUNK)
 
-    return tools
+    return recorded
 
 
-class _RecordedCall:
+def _responds(respond: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def recorded(system_instructions: Any, input: Any, *given: Any, **more: Any) -> Any:  # noqa: A002
+        ctx, asks = recording(), partial(respond, system_instructions, input, *given, **more)
+        asked = {"instructions": system_instructions, "messages": input}
+        return await (asks() if ctx is None else answer(ctx.model(asked, once(asks), form=forms.RESPONSE)))
+
+    return recorded
+
+
+def _all_tools(get_all_tools: Callable[..., Awaitable[list[Any]]]) -> Callable[..., Awaitable[list[Any]]]:
+    """An agent that runs is asked for its tools before each call of its model."""
+
+    async def found(self: Any, run_context: Any) -> list[Any]:
+        tools = await get_all_tools(self, run_context)
+        if current_context() is not None:
+            _see_model(getattr(self, "model", None))
+            for tool in tools:
+                invoker = getattr(tool, "on_invoke_tool", None)
+                if hasattr(invoker, "_invoke_tool_impl"):  # within the SDK's own one: its handling of errors runs again
+                    put_once(invoker, "_invoke_tool_impl", partial(_called, tool))
+                elif invoker is not None:
+                    put_once(tool, "on_invoke_tool", partial(_called, tool))
+        return tools
+
+    return found
+
+
+def _called(tool: Any, call: Callable[[Any, str], Awaitable[Any]]) -> Callable[[Any, str], Awaitable[Any]]:
     """The calls of a tool. That of an agent is entered again after a takeover, because its own calls are recorded."""
 
-    def __init__(self, call: Callable[[Any, str], Awaitable[Any]], tool: Any) -> None:
-        update_wrapper(self, call)
-        self._call = call
-        self._name: str = tool.name
-        self._is_agent = getattr(tool, "_agent_instance", None) is not None
-
-    async def __call__(self, tool_context: Any, arguments: str) -> Any:
+    async def recorded(tool_context: Any, arguments: str) -> Any:
         async def do() -> Any:
-            return forms.output_of(await self._call(tool_context, arguments))
+            return forms.output_of(await call(tool_context, arguments))
 
-        ctx = current_context()
+        ctx, use_id = current_context(), getattr(tool_context, "tool_call_id", tool.name)
         if ctx is None:
-            return await self._call(tool_context, arguments)
-        call_id = getattr(tool_context, "tool_call_id", self._name)
-        if self._is_agent:
-            with ctx.within(call_id):
-                return await self._call(tool_context, arguments)
-        use = {"name": self._name, "input": forms.input_of(arguments), "toolUseId": call_id}
+            return await call(tool_context, arguments)
+        if getattr(tool, "_agent_instance", None) is not None:
+            with ctx.within(use_id):
+                return await call(tool_context, arguments)
+        use = {"name": tool.name, "input": forms.input_of(arguments), "toolUseId": use_id}
         return await ctx.tool(use, do, shared=tool_context.context)
+
+    return recorded
 
 
 class _Runner(AgentRunner):
     """The SDK's runner, which also runs the agents within a hosted run: guardrails, agents as tools, those that tools run."""
 
     async def run(self, starting_agent: Agent[Any], input: Any, **given: Any) -> Any:  # noqa: A002
-        ctx = current_context()
-        if ctx is None:
-            return await super().run(starting_agent, input, **given)
-        with ctx.within(f"run of {starting_agent.name}"):
-            return await super().run(starting_agent, input, **_seen(starting_agent, given, ctx))
+        with _within(starting_agent, given) as options:
+            return await super().run(starting_agent, input, **options)
 
     def run_streamed(self, starting_agent: Agent[Any], input: Any, **given: Any) -> Any:  # noqa: A002
+        with _within(starting_agent, given) as options:
+            return super().run_streamed(starting_agent, input, **options)
+
+
+@contextmanager
+def _within(agent: Agent[Any], given: dict[str, Any]) -> Generator[Any]:
+    ctx = current_context()
+    with nullcontext() if ctx is None else ctx.within(f"run of {agent.name}"):
+        yield given if ctx is None else {**given, "run_config": recorded_config(given.get("run_config"), ctx)}
+
+
+def quiet_spans() -> None:
+    """Let no processor of the SDK's provider get spans while a log answers. Another provider is left as it is."""
+    processors = vars(get_trace_provider()).get("_multi_processor")  # all of them, also those that are added later
+    for name in () if processors is None else ("on_span_start", "on_span_end"):
+        put_once(processors, name, _unless_replaying)
+
+
+def _unless_replaying(tell: Callable[[Any], None]) -> Callable[[Any], None]:
+    def told(span: Any) -> None:
         ctx = current_context()
-        if ctx is None:
-            return super().run_streamed(starting_agent, input, **given)
-        with ctx.within(f"run of {starting_agent.name}"):
-            return super().run_streamed(starting_agent, input, **_seen(starting_agent, given, ctx))
+        if ctx is None or not ctx.replaying:
+            tell(span)
+
+    return told
 
 
-def _seen(agent: Agent[Any], given: dict[str, Any], ctx: GuestContext) -> dict[str, Any]:
-    put_seams(agent)
-    return {**given, "run_config": recorded_config(given.get("run_config"), ctx)}
-
-
+put_once(AgentBase, "get_all_tools", _all_tools)
 set_default_agent_runner(_Runner())
