@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
 from langchain_core.messages import AIMessage
 from langgraph.cache.memory import InMemoryCache as InMemoryNodeCache
@@ -38,7 +39,7 @@ from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.targets import load_served
 from tests.support.guest_owners import RUN, Owners
-from tests.support.langgraph_agents import GRAPHS, Streams, World, joke, slow
+from tests.support.langgraph_agents import GRAPHS, Streams, World, agent, joke, slow
 from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
@@ -118,6 +119,29 @@ async def test_tools_beside_one_that_asks_run_once() -> None:
     assert world.effects == {"asks": 1, "slow": 1}, "LangGraph alone runs each tool of the node again"
     (first, *_) = [one.interrupts for one in run.of(RunPaused)]
     assert [(one["name"], one["reason"]) for one in first] == [("tools", {"pay": 3})]
+
+
+class Asked(BaseCallbackHandler):
+    """Counts what a model is asked."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_chat_model_start(self, *given: Any, **more: Any) -> None:
+        self.count += 1
+
+
+async def test_callbacks_of_a_model_are_silent_for_what_the_log_answers() -> None:
+    asked, _ = Asked(), World()
+    guest = LangGraphGuest(lambda: agent([("plain", "c", {"n": 3})], ["It is so."], callbacks=[asked]), name="graph")
+    whole = Owners(guest)
+    await whole.to_the_end()
+    assert asked.count == 2
+    first = next(one.seq for one in whole.log if isinstance(one.record, StepFinished) and "/model" in one.record.key)
+    again = Owners(guest, whole.log[:first])
+    await again.to_the_end()
+    assert asked.count == 3
+    assert again.end.result["message"] == whole.end.result["message"]
 
 
 def talk() -> Any:

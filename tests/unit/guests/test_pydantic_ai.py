@@ -8,13 +8,15 @@ import json
 import sys
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from pydantic_ai import Agent, RunContext
+from pydantic_ai.capabilities import ProcessEventStream
+from pydantic_ai.messages import PartDeltaEvent, PartStartEvent, TextPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from pydantic_ai.models.test import TestModel
 
@@ -26,7 +28,7 @@ from playhead.runtime.guests.pydantic_ai import PydanticAIGuest
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.targets import load_served
 from tests.support.guest_owners import RUN, Owners
-from tests.support.pydantic_agents import AGENTS, World
+from tests.support.pydantic_agents import AGENTS, World, said
 from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
@@ -240,6 +242,22 @@ async def test_a_steer_reaches_the_model_with_its_next_request() -> None:
         again = Owners(PydanticAIGuest(make), run.log[:cut])
         await again.to_the_end()
         assert again.end.result["message"]["content"] == [{"text": said}], cut
+
+
+async def test_an_event_handler_of_the_agent_gets_an_answer_when_it_is_whole_and_readers_each_chunk() -> None:
+    parts: list[Any] = []
+
+    async def handler(ctx: object, events: AsyncIterable[Any]) -> None:
+        parts.extend([event async for event in events if isinstance(event, PartStartEvent | PartDeltaEvent)])
+
+    def make() -> Agent:
+        model = World().model(said("It", " is", " so."))
+        return Agent(model, capabilities=[ProcessEventStream(handler)])
+
+    run = Owners(PydanticAIGuest(make))
+    await run.to_the_end()
+    assert [event["data"] for event in run.events() if "data" in event] == ["It", " is", " so."]
+    assert parts == [PartStartEvent(index=0, part=TextPart("It is so."))]
 
 
 async def test_another_version_of_the_framework_is_told_in_a_warning(

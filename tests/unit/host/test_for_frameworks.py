@@ -219,18 +219,18 @@ async def test_items_of_a_form_reach_the_code_as_objects_and_their_tokens_are_co
     ]
 
 
-async def test_an_item_of_a_form_that_is_not_plain_data_ends_the_call() -> None:
+async def test_an_item_of_a_form_that_is_not_plain_data_becomes_it() -> None:
     async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
         async def words() -> AsyncGenerator[Word]:
-            yield Word(object())
+            yield Word(Seat(number=7))
 
-        async for _ in ctx.model(prompt, words, form=WORDS):
-            pass
+        ctx.result = [str(word.text) async for word in ctx.model(prompt, words, form=WORDS)]
         yield {}
 
     owned = owners(run)
     await owned.to_the_end()
-    assert "an item of the model:1 cannot be stored: ['word'] is object" in owned.end.message
+    assert owned.end.result["structured_output"] == ["number=7"], "the code gets the object"
+    assert [one.chunk for one in owned.of(ModelChunk)] == [{"item": {"word": {"number": 7}}}]
 
 
 async def test_questions_that_are_asked_side_by_side_pause_the_run_once() -> None:

@@ -35,7 +35,7 @@ class Form(NamedTuple):
     """How the items of a model's stream are stored that are objects of a framework.
 
     Attributes:
-        dump: An item as plain data, which shares nothing with it.
+        dump: An item as plain data; what in it is none becomes it, as by `plain`.
         load: The item again.
         usage: The tokens that an item tells of, as for `usage_of`; None if it tells of none.
     """
@@ -85,17 +85,21 @@ def is_text_delta(item: Any) -> bool:
 
 def is_storable(value: Any, depth: int = 4) -> bool:
     """Whether a value is plain data for sure, which a look tells in a quarter of the time of a copy: what is deep or has text
-    that is not ASCII is left to `stored_form`.
+    that is not ASCII is left to a copy.
     """
     kind: type = type(value)
     if kind is str:
         return cast("str", value).isascii()
-    if kind is dict:
-        fields = cast("dict[Any, Any]", value).items()
-        return depth > 0 and all(type(key) is str and is_storable(item, depth - 1) for key, item in fields)
+    if kind is not dict and kind is not list:
+        return value is None or kind is int or kind is float or kind is bool
+    if depth == 0:
+        return False
     if kind is list:
-        return depth > 0 and all(is_storable(item, depth - 1) for item in cast("list[Any]", value))
-    return value is None or kind is int or kind is float or kind is bool
+        return all(is_storable(item, depth - 1) for item in cast("list[Any]", value))
+    for key, item in cast("dict[Any, Any]", value).items():
+        if type(key) is not str or not is_storable(item, depth - 1):
+            return False
+    return True
 
 
 def shown(record: Record) -> str:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any, Final, NamedTuple, cast
 
 from playhead.runtime.core.foreign_chunks import as_chunk, of_chunk
+from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import ModelChunk, ModelRetried, ModelStarted, Record, StepFinished, now_ms
 from playhead.runtime.host.asked import Asked
 from playhead.runtime.host.course import RecordedCall
@@ -236,7 +237,7 @@ async def _asked(made: _Call) -> AsyncGenerator[tuple[Any, Any], None]:
                 if (told := form.usage(item)) is not None:
                     tokens.update(usage_of(told))
                 said = form.dump(item)
-                yield item, said if is_storable(said) else stored_form(said, what=what)
+                yield item, said if is_storable(said) else plain(said)
             if (number := number + 1) % _TURN_EVERY == 0:
                 await asyncio.sleep(0)
     if tokens:

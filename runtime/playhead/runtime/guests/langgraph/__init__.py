@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-try:
-    import langgraph as _framework
-except ModuleNotFoundError as _error:
-    raise ModuleNotFoundError(
-        "graphs of LangGraph need the extra langgraph: pip install 'playhead-runtime[langgraph]'", name="langgraph"
-    ) from _error
+from playhead.runtime.guests.extras import needs
 
-from playhead.runtime.guests.langgraph.guest import LangGraphGuest
+needs("langgraph", extra="langgraph", of="graphs of LangGraph")
+
+from playhead.runtime.guests.langgraph.guest import LangGraphGuest  # noqa: E402 - it imports the framework
 
 __all__ = ["LangGraphGuest"]
-
-del _framework

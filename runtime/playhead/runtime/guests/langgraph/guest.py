@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, ClassVar
 
-import anyio
 from langchain_core.globals import get_llm_cache
 from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict, messages_to_dict
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.pregel import Pregel
 from langgraph.types import Command
 
-from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.guests.langgraph import forms
-from playhead.runtime.guests.langgraph.seams import GIVEN, put_seams
+from playhead.runtime.guests.langgraph.seams import GIVEN
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.forms import VARIES, digest, steady
@@ -32,11 +30,9 @@ class LangGraphGuest(MadeGuest):
 
     Args:
         source: A compiled graph, or a function without arguments that makes one after each claim of a run.
-        name: The name that clients use; None for the function's, or the graph's own.
         input: What makes the graph's input of the context and the prompt. None for the messages of the session and the prompt
             as `messages`.
-        max_record_bytes: The size limit of one record.
-        own_loop: Give each run an event loop of its own: for a graph that blocks its loop.
+        more: As for `MadeGuest`.
 
     Raises:
         TypeError: If `source` is neither, or the function returns something else.
@@ -54,14 +50,11 @@ class LangGraphGuest(MadeGuest):
         self,
         source: Any,
         *,
-        name: str | None = None,
         input: Callable[[GuestContext, Any], Any] | None = None,  # noqa: A002 - LangGraph's word
-        max_record_bytes: int = MAX_RECORD_BYTES,
-        own_loop: bool = False,
+        **more: Any,
     ) -> None:
         self._input = input or _messages
-        put_seams()
-        super().__init__(source, name=name, max_record_bytes=max_record_bytes, own_loop=own_loop)
+        super().__init__(source, **more)
 
     def check(self, agent: Pregel[Any]) -> None:
         """Refuse a graph that would restore a part of what the log restores, or whose input is not known.
@@ -91,22 +84,16 @@ class LangGraphGuest(MadeGuest):
     async def run(self, agent: Pregel[Any], ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the graph until it asks nothing any longer. Its updates and what its nodes write are the run's events."""
         GIVEN.set({})
-        graph: Any = agent.copy(
-            {"checkpointer": InMemorySaver(serde=forms.KeptObjects())}
-        )  # without one it could not ask
+        graph: Any = agent.copy({"checkpointer": InMemorySaver(serde=forms.Kept())})  # without one it could not ask
         config: Any = {"configurable": {**ctx.invocation_state, "thread_id": ctx.run_id}}
         context = ctx.invocation_state if agent.context_schema else None
         given: Any = self._input(ctx, prompt)
-        before, values = _messages_of(given), {}
+        before = [one for one in _messages_of(given) if not str(one.id).startswith(f"{ctx.run_id}-")]
+        values: Any = {}
+        modes = ["values", "updates", "custom"]
         while True:
             async for part in graph.astream(
-                given,
-                config,
-                context=context,
-                stream_mode=["values", "updates", "custom", "messages"],  # the last lets the models stream
-                subgraphs=True,
-                durability="exit",
-                version="v2",
+                given, config, context=context, stream_mode=modes, subgraphs=True, durability="exit", version="v2"
             ):
                 if part["type"] == "values" and not part["ns"]:
                     values = part["data"]
@@ -118,25 +105,18 @@ class LangGraphGuest(MadeGuest):
                 break
             given = await _resumed(ctx, state)
         said = _messages_of(values)
-        ctx.items = plain(messages_to_dict(_new(said, [one for one in before if not _of_run(one, ctx)])))
+        ctx.items = plain(messages_to_dict(_new(said, before)))
         ctx.result = said[-1].text if said else forms.shown(values)
 
 
 async def _resumed(ctx: GuestContext, state: Any) -> Command[Any] | None:
     """What a human responds to what the graph asks, or None to go on from a breakpoint."""
-    answers: dict[str, Any] = {}
-
-    async def ask(task: Any, interrupt: Any) -> None:
-        answers[interrupt.id] = await ctx.ask(task.name, plain(interrupt.value))
-
-    async with anyio.create_task_group() as tasks:
-        for task in state.tasks:
-            for interrupt in task.interrupts:
-                tasks.start_soon(ask, task, interrupt)
-    if answers:
-        return Command(resume=answers)
-    await ctx.ask("breakpoint", {"next": list(state.next)})
-    return None
+    asked = [(task.name, one) for task in state.tasks for one in task.interrupts]
+    if not asked:
+        await ctx.ask("breakpoint", {"next": list(state.next)})
+        return None
+    responses = await ctx.ask_all((name, plain(one.value)) for name, one in asked)
+    return Command(resume={one.id: response for (_, one), response in zip(asked, responses, strict=True)})
 
 
 def _messages(ctx: GuestContext, prompt: Any) -> dict[str, Any]:
@@ -147,11 +127,6 @@ def _messages(ctx: GuestContext, prompt: Any) -> dict[str, Any]:
         for index, message in enumerate(prompt_messages(prompt) or [])
     ]
     return {"messages": [*past, *prompts]}
-
-
-def _of_run(message: BaseMessage, ctx: GuestContext) -> bool:
-    """Whether it is a prompt of this run."""
-    return str(message.id).startswith(f"{ctx.run_id}-")
 
 
 def _new(said: list[BaseMessage], past: list[BaseMessage]) -> list[BaseMessage]:
