@@ -12,6 +12,7 @@ from playhead.runtime.lazy import import_at_first_use
 if TYPE_CHECKING:
     from playhead.client.client import Client
     from playhead.client.files import RunFile, open_log
+    from playhead.client.guest_requests import GuestRequest
     from playhead.client.reader import RunReader
     from playhead.client.remote_agent import RemoteAgent
     from playhead.client.requests import RecordedRequest
@@ -27,6 +28,7 @@ __all__ = [
     "Client",
     "Conversation",
     "Fork",
+    "GuestRequest",
     "Notice",
     "RecordedRequest",
     "Redaction",
@@ -48,6 +50,7 @@ import_at_first_use(
     __name__,
     {
         "Client": "playhead.client.client",
+        "GuestRequest": "playhead.client.guest_requests",
         "RemoteAgent": "playhead.client.remote_agent",
         "RecordedRequest": "playhead.client.requests",
         "Run": "playhead.client.run",

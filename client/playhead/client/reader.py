@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from playhead.client.event_stream import Streamed, stream_events
+from playhead.client.guest_requests import GuestRequest, guest_request
 from playhead.client.replay import check_playback, played
 from playhead.client.requests import RecordedRequest, recorded_request
 from playhead.client.states import States
@@ -252,10 +253,29 @@ class RunReader:
 
         Raises:
             RequestNotFoundError: If the record is not a `model.started`, the run names no definition, or the
-                session's messages were deleted. The message lists the run's `model.started`.
+                session's messages were deleted. The message lists the run's `model.started`. Or if the run is of a guest.
             RunNotFoundError, GapError, ForeignRecordError: As their messages say.
         """
         return await recorded_request(self._log, await self.info(), seq)
+
+    async def guest_request(self, seq: int, *, agent: Servable | None = None) -> GuestRequest:
+        """What a guest asked a model in one call, as far as it is known.
+
+        The log has a digest of each part, and the parts that stay the same from call to call, such as a system prompt. The
+        messages are known if they were those of the conversation, or if `agent` is given.
+
+        Args:
+            seq: The number of the call's `model.started`, or of the `step.finished` of a call that readers do not see.
+            agent: The guest, or what stands for it. It runs again, offline and from its top, as for `verify`, and what it
+                asks there is given whole.
+
+        Raises:
+            RequestNotFoundError: If the record is not that of a model call of a guest, or the agent does not come to it.
+            TypeError: If `agent` is not a guest.
+            AgentStuckError: If the agent blocks, never ends, or waits for something that is not in the log.
+            RunNotFoundError, GapError, ForeignRecordError: As their messages say.
+        """
+        return await guest_request(self._log, await self.info(), seq, agent=agent)
 
     def states(self) -> States:
         """The states of the run at its records, in any order: `await run.states().at(41)`."""

@@ -10,14 +10,14 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import RequestNotFoundError
 from playhead.runtime.core.made import made_agent
 from playhead.runtime.core.model_input import ModelRequest
-from playhead.runtime.core.records import ModelStarted
+from playhead.runtime.core.records import ModelStarted, StepFinished
 from playhead.runtime.core.requests import began_from, claimed_definition, request_of
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.reading import pages, read_all
 from playhead.runtime.log.values import RunInfo
 
-__all__ = ["RecordedRequest", "recorded_request", "session_messages"]
+__all__ = ["RecordedRequest", "calls_told", "recorded_request", "session_messages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,11 @@ async def recorded_request(log: LogReader, run: RunInfo, seq: int) -> RecordedRe
     """
     entries = await read_all(log, run.run_id, head=min(max(seq, 0), run.head))
     if not 0 < seq <= run.head or not isinstance(entries[-1].record, ModelStarted):
-        raise RequestNotFoundError(await _no_call(log, run, seq))
+        raise RequestNotFoundError(await calls_told(log, run, seq))
+    if entries[-1].record.lane:
+        raise RequestNotFoundError(
+            f"run {run.run_id} is of a guest, which makes its own requests: run.guest_request({seq}) gives what is known of this one"
+        )
     digest = claimed_definition(entries)
     made = None if digest else made_agent(entries)
     definition = await log.definition(run.run_id, digest) if digest else made and made.definition
@@ -60,13 +64,22 @@ async def recorded_request(log: LogReader, run: RunInfo, seq: int) -> RecordedRe
     return RecordedRequest(run.run_id, seq, made.digest if made else digest, definition.model, request)
 
 
-async def _no_call(log: LogReader, run: RunInfo, seq: int) -> str:
+async def calls_told(log: LogReader, run: RunInfo, seq: int) -> str:
+    """That a record begins no model call whose request could be known, and which do."""
     what, calls = f"does not exist: there are {run.head}", list[int]()
+    kinds: dict[str, None] = {}
     async for page in pages(log, run.run_id, head=run.head):
-        calls += [entry.seq for entry in page if isinstance(entry.record, ModelStarted)]
-        what = next((f"is a {entry.record.type}" for entry in page if entry.seq == seq), what)
+        for entry in page:
+            if entry.seq == seq:
+                what = f"is a {entry.record.type}"
+            if isinstance(entry.record, ModelStarted) or (
+                isinstance(entry.record, StepFinished) and entry.record.request
+            ):
+                calls.append(entry.seq)
+                kinds[entry.record.type] = None
     found = f"they are {', '.join(map(str, calls))}" if calls else "the run has none yet"
-    return f"record {seq} of run {run.run_id} {what}. Give the number of a model.started; {found}."
+    wanted = " or ".join(kinds or {"model.started": None})
+    return f"record {seq} of run {run.run_id} {what}. Give the number of a {wanted}; {found}."
 
 
 async def session_messages(log: LogReader, run: RunInfo, began: BeganFrom) -> list[Message]:

@@ -35,6 +35,7 @@ from playhead.client.cli.render import (
     short,
     tags_text,
 )
+from playhead.client.cli.requests import show_request
 from playhead.client.cli.tables import Column, print_beside, print_table
 from playhead.client.cli.watch import Json, Last, Prefix, RunOrLast, Url, run_or_last
 from playhead.client.client import Client
@@ -80,6 +81,12 @@ def show(
         int | None,
         typer.Option("--request", metavar="SEQ", help="Only what the model was asked at record SEQ, as JSON."),
     ] = None,
+    here: Annotated[
+        str | None,
+        typer.Option(
+            "--here", metavar="TARGET", help="With --request: run the guest of TARGET again, to see all of it."
+        ),
+    ] = None,
     at: Annotated[
         int | None, typer.Option("--at", metavar="SEQ", min=1, help="Only the run's state after record SEQ.")
     ] = None,
@@ -93,28 +100,17 @@ def show(
 ) -> None:
     """Show what a run did: its state, its transcript, its timeline, its result."""
     run = run_or_last(run_id, last)
+    if here is not None and request is None:
+        raise ValueError("--here is for --request SEQ: it runs the guest again up to the call of that record")
     if html is not None or svg is not None:
         with_run(run, url, prefix, partial(write_pictures, html=html, svg=svg))
     elif at is not None:
         with_run(run, url, prefix, partial(show_at, seq=at, as_json=as_json))
     elif request is not None:
-        with_run(run, url, prefix, partial(_show_request, seq=request, as_json=as_json))
+        with_run(run, url, prefix, partial(show_request, seq=request, here=here, as_json=as_json))
     else:
         wanted = types or (["*"] if records else [])
         with_run(run, url, prefix, partial(_show, types=wanted, as_json=as_json))
-
-
-async def _show_request(run: RunReader, *, seq: int, as_json: bool) -> int:
-    found = asdict(await run.request(seq))
-    sent = found.pop("request")
-    if sent["system_prompt_content"] is None:
-        sent.pop("system_prompt_content")
-    messages = sent.pop("messages")  # last, because they are long
-    print_json(
-        {**found, "system_prompt": sent.pop("system_prompt"), **sent, "messages": messages},
-        indent=None if as_json else 2,
-    )
-    return 0
 
 
 async def _show(run: RunReader, *, types: Sequence[str], as_json: bool) -> int:

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from playhead.runtime.core.plain import plain
 from playhead.runtime.host.forms import digest
 
-__all__ = ["Asked"]
+__all__ = ["Asked", "digests_in"]
 
 _LASTING: Final = frozenset({"instructions", "model", "system", "system_prompt", "tool_choice", "tool_specs", "tools"})
 """The parts that stay the same from call to call. Each value of them is kept once; of messages, which grow, a digest is."""
@@ -44,14 +44,21 @@ class Asked:
 
     def differing(self, recorded: str) -> dict[str, str]:
         """The names of the parts that differ from those of a recorded request, by its `text`, with the recorded digests."""
-        if not recorded:
+        before = digests_in(recorded)
+        if not before:
             return {}
-        if "=" not in recorded:
+        if "" in before:
             whole = self.parts.get("") if "" in self.parts else dict(self.parts)
-            return {} if digest(whole) == recorded else {"": recorded}
-        before = {unquote(name): one for name, _, one in (part.partition("=") for part in recorded.split(" "))}
+            return {} if digest(whole) == before[""] else before
         now = self._digests()
         return {name: before.get(name, "") for name in {**before, **now} if before.get(name) != now.get(name)}
 
     def _digests(self) -> dict[str, str]:
         return {name: digest(value) for name, value in self.parts.items()}
+
+
+def digests_in(recorded: str) -> dict[str, str]:
+    """The digests in the `text` of a request by the names of its parts; one of a request without names has an empty name."""
+    if "=" not in recorded:
+        return {"": recorded} if recorded else {}
+    return {unquote(name): one for name, _, one in (part.partition("=") for part in recorded.split(" "))}

@@ -69,6 +69,8 @@ class Watch:
         ignores: Whether a finding is not to be told; the guest then goes on from what was recorded, if it can.
         ended: Whether the guest itself had come to its end.
         questions: By its id, the forms in which the log has a question.
+        wanted: The number of the record of a model call whose request is to be kept; 0 for none.
+        request: That request, once the guest has come to it.
         found: The findings, in the order in which they were found.
         asked: The ids of the questions that the guest came to.
         notes: What could not be compared, and why.
@@ -79,6 +81,8 @@ class Watch:
     ignores: Callable[[Finding], bool]
     ended: bool
     questions: Mapping[str, Sequence[Mapping[str, Any]]]
+    wanted: int = 0
+    request: Asked | None = None
     found: list[Finding] = field(default_factory=list[Finding])
     asked: Counter[str] = field(default_factory=Counter[str])
     notes: list[str] = field(default_factory=list[str])
@@ -187,8 +191,10 @@ class OfflineRecorder(Recorder):
     # What it asks for.
 
     def requested(self, key: str, logged: Entry, asked: Asked) -> None:
-        """Note a request of a model that differs."""
+        """Note a request of a model that differs, and keep the one that is wanted."""
         self.watch.moves += 1
+        if logged.seq == self.watch.wanted:
+            self.watch.request = asked
         if asked.differing(cast("ModelStarted | StepFinished", logged.record).request):
             self.watch.tell(Finding("request", logged, f"asks something else in the {key.lstrip('/')}", asked))
 

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import anyio
 
-from playhead.runtime.core.errors import AgentStuckError, OverrideRefusedError
+from playhead.runtime.core.errors import AgentStuckError, OverrideRefusedError, RequestNotFoundError
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
@@ -36,7 +36,7 @@ from playhead.runtime.loop.runner import Opening
 from playhead.runtime.replay.differences import Change, Difference, place_of, tool_changes
 from playhead.runtime.replay.playback import is_of_the_log
 
-__all__ = ["PATIENCE_S", "difference_of_guest"]
+__all__ = ["PATIENCE_S", "difference_of_guest", "request_of_guest"]
 
 PATIENCE_S: Final = 30.0
 """How long a guest may take from one record to the next: nothing is waited for, so only its own work takes time."""
@@ -63,11 +63,36 @@ async def difference_of_guest(
     return await rehearsal.difference(), rehearsal.notes
 
 
+async def request_of_guest(
+    guest: Guest, entries: Sequence[Entry], *, run_id: str, said: StoredMessages, seq: int
+) -> Asked:
+    """What a guest of today asks in the model call of record `seq`. It runs again offline; the other arguments are those of
+    `difference_of_guest`.
+
+    Raises:
+        RequestNotFoundError: If it does not come to that call.
+        AgentStuckError: If the guest does not go on.
+    """
+    rehearsal = _Rehearsal(guest, entries, run_id, said, frozenset(), wanted=seq)
+    difference = await rehearsal.difference()
+    if (request := rehearsal.request) is not None:
+        return request
+    why = "it is made in a call of which the log has the result" if difference is None else difference.text
+    raise RequestNotFoundError(f"run {run_id}: run again, the agent does not come to the call of record {seq}: {why}")
+
+
 class _Rehearsal:
     """One execution of a guest over a log."""
 
     def __init__(
-        self, guest: Guest, entries: Sequence[Entry], run_id: str, said: StoredMessages, ignore: frozenset[str]
+        self,
+        guest: Guest,
+        entries: Sequence[Entry],
+        run_id: str,
+        said: StoredMessages,
+        ignore: frozenset[str],
+        *,
+        wanted: int = 0,
     ) -> None:
         self._guest = guest
         self._run_id = run_id
@@ -80,6 +105,7 @@ class _Rehearsal:
             self._is_ignored,
             ended=self._end is not None and not is_of_the_log(self._end.record),
             questions=_questions(entries),
+            wanted=wanted,
         )
         given = _given(entries)
         keys = (one.record.effect_key for one in entries if isinstance(one.record, ToolStarted) and one.record.lane)
@@ -106,6 +132,11 @@ class _Rehearsal:
     def notes(self) -> Sequence[str]:
         """What could not be compared."""
         return self._watch.notes
+
+    @property
+    def request(self) -> Asked | None:
+        """The request that was wanted."""
+        return self._watch.request
 
     async def difference(self) -> Difference | None:
         """Run it and compare its end."""

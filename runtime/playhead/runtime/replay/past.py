@@ -10,7 +10,7 @@ from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.left_call import joined
 from playhead.runtime.core.records import Entry, ModelFailed, ModelStarted, RunSubmitted
 from playhead.runtime.core.segments import changes_state, expanded, record_of
-from playhead.runtime.core.session import BeganFrom
+from playhead.runtime.core.session import BeganFrom, StoredMessages
 from playhead.runtime.core.state import RunState, initial
 from playhead.runtime.replay.recording import Recording
 from playhead.runtime.replay.tape import Tape
@@ -61,6 +61,15 @@ class Past:
         A run that never began a cycle has all of these; `told`: it has none.
         """
         self.state = initial([*messages, *await self._session(told=told)])
+
+    async def whole(self) -> tuple[StoredMessages, list[Entry]]:
+        """All records of a run of a guest, and the messages of its session that it began from; then the place is at the end."""
+        await self.begin([], told=True)
+        said, entries = StoredMessages(self.began_from.cut, self.state.messages), list[Entry]()
+        while (spot := await self.tape.peek()) is not None:
+            entries.append(Entry(spot.seq, spot.epoch, spot.record))
+            self.advance()
+        return said, entries
 
     def advance(self) -> None:
         """Take the next record, which `tape.peek` has returned."""

@@ -17,9 +17,8 @@ from playhead.runtime.core.arguments import check_choice
 from playhead.runtime.core.definition import AgentDefinition, place_of_fork
 from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.made import MadeAgent
-from playhead.runtime.core.records import AgentMade, Entry, Record, RunClaimed
+from playhead.runtime.core.records import AgentMade, Record, RunClaimed
 from playhead.runtime.core.segments import Stored
-from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.host.guest import Guest
 from playhead.runtime.replay.differences import KINDS, Difference, place_of
 from playhead.runtime.replay.guests import difference_of_guest
@@ -145,11 +144,7 @@ def _check_halves(tools: Half, model: Half, hooks: Half, stubs: Sequence[object]
 
 
 async def _of_guest(past: Past, guest: Guest, *, ignore: Collection[str]) -> Verification:
-    await past.begin([], told=True)
-    said, entries = StoredMessages(past.began_from.cut, past.state.messages), list[Entry]()
-    while (spot := await past.tape.peek()) is not None:
-        entries.append(Entry(spot.seq, spot.epoch, spot.record))
-        past.advance()
+    said, entries = await past.whole()
     run_id = past.run_id
     difference, notes = await difference_of_guest(guest, entries, run_id=run_id, said=said, ignore=ignore)
     return Verification(run_id, past.state.agent, past.records, difference, (*past.notes, *notes))
