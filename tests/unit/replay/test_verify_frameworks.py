@@ -11,6 +11,7 @@ from pydantic_ai.models.test import TestModel
 from playhead.runtime.guests.pydantic_ai import PydanticAIGuest
 from playhead.runtime.replay import EntriesRecording, Verification, verify
 from tests.support.guest_owners import RUN, Owners
+from tests.support.langgraph_agents import WORLD
 from tests.unit.guests import test_langgraph as of_langgraph
 from tests.unit.guests import test_openai_agents_killed_anywhere as of_openai
 from tests.unit.guests import test_pydantic_ai as of_pydantic
@@ -37,6 +38,23 @@ async def test_an_unchanged_agent_of_any_framework_finds_nothing(tests: Any, nam
     await run.to_the_end()
     verified = await found(run, run.guest)
     assert verified.same, verified.text
+    assert not verified.notes
+
+
+async def test_what_follows_a_question_that_a_tool_of_langgraph_asked_in_its_body_is_compared() -> None:
+    run = of_langgraph.owners("asks")
+    await run.to_the_end()
+    effects = dict(WORLD[-1].effects)
+    verified = await found(run, run.guest)
+    assert (verified.same, verified.notes) == (True, ())
+    assert dict(WORLD[-1].effects) == effects
+    last = run.log[-1]
+    run.log[-1] = last._replace(
+        record=run.end.model_copy(update={"result": {**run.end.result, "stop_reason": "other"}})
+    )
+    differs = (await found(run, run.guest)).difference
+    assert differs is not None
+    assert (differs.seq, differs.kind) == (last.seq, "result")
 
 
 def agent(instructions: str) -> PydanticAIGuest:

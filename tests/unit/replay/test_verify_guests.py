@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from playhead.runtime.core.errors import AgentStuckError
-from playhead.runtime.core.records import Entry
+from playhead.runtime.core.records import Entry, SignalReceived
 from playhead.runtime.host import host
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
@@ -147,6 +147,24 @@ async def test_kinds_that_are_ignored_are_passed_over() -> None:
 async def test_a_guest_takes_none_of_the_halves_of_an_agent() -> None:
     with pytest.raises(ValueError, match="a guest is verified with the recorded answers"):
         await verified(clerk, tools="live")
+
+
+async def test_a_cancel_that_came_while_a_function_failed_is_no_difference() -> None:
+    async def breaks() -> None:
+        raise ValueError("broken")
+
+    async def fails(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        await ctx.step("breaks", breaks)
+        yield {}
+
+    guest = FunctionGuest(fails, name="clerk")
+    owners = Owners(guest)
+    await owners.to_the_end()
+    assert owners.log.pop().record.type == "run.failed"
+    owners.append(SignalReceived(at=0, signal_id="s", kind="cancel", body=None))
+    await owners.to_the_end()
+    assert owners.end.type == "run.cancelled"
+    assert (await verify(owners.log, guest)).same
 
 
 GOLDEN: dict[str, Run] = {"hosted": golden_guest, "hosted_failure": failing_guest, "hosted_requests": telling_guest}

@@ -87,6 +87,17 @@ async def test_nothing_differs_in_a_run_that_was_cancelled_anywhere(name: str) -
         assert found.same, f"cancelled after record {at}: {found.text}"
 
 
+@pytest.mark.parametrize("at", [23, 28, 30])
+async def test_what_follows_a_cancel_of_nodes_side_by_side_is_compared(at: int) -> None:
+    run, _ = Cancelled(guest("graph")), World()
+    run.at = at
+    await run.to_the_end()
+    assert run.end.type == "run.cancelled"
+    found = await verify(run.log, guest("graph"))
+    assert found.same, found.text
+    assert not found.notes
+
+
 def calling(*calls: tuple[str, str, dict[str, Any]], **options: Any) -> StrandsGuest:
     """An agent that calls two tools."""
     first = said("Let me see.", calls=calls or [("slow", "a", {"n": 1}), ("counting", "b", {"n": 2})])

@@ -152,8 +152,9 @@ class GuestContext:
             on_unknown_outcome: If a worker died in `do`: call it again, raise `OutcomeUnknownError`, or ask a human.
             shared: A dict, a dataclass or a pydantic model that `do` may change. What it changes in its fields is stored with
                 the result, as far as it is plain data, and changed again where the result comes from the log.
-            asks: Says of an exception of `do` what it asks a human, as interrupts: then the call has not ended, and is made
-                again, by another `tool`, when there is a response. After a takeover it asks again.
+            asks: Two functions. The first says of an exception of `do` what it asks a human, as interrupts: then the call has
+                not ended, and is made again, by another `tool`, when there is a response. After a takeover it asks again. The
+                second makes such an exception of recorded interrupts: `verify` does not call `do`.
 
         Raises:
             EncodingError: If the value is not plain data.

@@ -66,7 +66,7 @@ class RecordedTool(NamedTuple):
         begun: Whether its body was begun after it last asked, or at all.
         finished: Its `tool.finished`, if it has one.
         progress: What it yielded.
-        interrupts: What it asked when it last stopped.
+        interrupted: The `tool.interrupted` of when it last stopped to ask, if it did.
     """
 
     begins: Entry | None = None
@@ -75,7 +75,12 @@ class RecordedTool(NamedTuple):
     begun: bool = False
     finished: Entry | None = None
     progress: Sequence[Entry] = ()
-    interrupts: Sequence[dict[str, Any]] = ()
+    interrupted: Entry | None = None
+
+    @property
+    def interrupts(self) -> Sequence[dict[str, Any]]:
+        """What it asked when it last stopped."""
+        return () if self.interrupted is None else cast("ToolInterrupted", self.interrupted.record).interrupts
 
 
 class RecordedAnswer(NamedTuple):
@@ -147,6 +152,10 @@ class Course:
     def signalled(self) -> bool:
         """Whether a signal is still to come."""
         return bool(self._signals)
+
+    def signals_before(self, seq: int) -> bool:
+        """Whether a signal before this record is still to come."""
+        return bool(self._signals) and self._signals[0].seq < seq
 
     @property
     def left(self) -> bool:
@@ -276,18 +285,17 @@ class Course:
 
 
 def _tool(entries: Sequence[Entry]) -> RecordedTool:
-    begun, asked, finished = False, 0, None
-    interrupts: Sequence[dict[str, Any]] = ()
+    begun, asked, finished, interrupted = False, 0, None, None
     for entry in entries:
         match entry.record:
             case ToolStarted():
                 begun = True
-            case ToolInterrupted(interrupts=interrupts):
-                begun, asked = False, asked + 1
+            case ToolInterrupted():
+                begun, asked, interrupted = False, asked + 1, entry
             case ToolFinished():
                 finished = entry
             case _:
                 pass
     starts = [one for one in entries if isinstance(one.record, ToolStarted)]
     progress = [one for one in entries if isinstance(one.record, ToolProgressed)]
-    return RecordedTool(next(iter(starts), None), len(starts), asked, begun, finished, progress, interrupts)
+    return RecordedTool(next(iter(starts), None), len(starts), asked, begun, finished, progress, interrupted)

@@ -36,9 +36,6 @@ About = Literal["record", "beyond", "request", "call", "question", "given"]
 _CUT_OFF: Final = "what followed the cancel is not compared, because the log does not have all that it broke off"
 
 
-_ASKS: Final = "what follows the question of {name}, which record {seq} began, is not compared, because the tool would run again up to it"
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that the guest does otherwise than the log has it.
@@ -115,9 +112,6 @@ class OfflineRecorder(Recorder):
         self._unplaced: list[Finding] = []  # what would be written, and has no place yet
         self._unfinished: set[str] = set()  # the lanes of calls that the log does not end
         self._asked_at: dict[str, str] = {}
-        self._asking: dict[
-            str, tuple[int, str]
-        ] = {}  # by lane, the calls whose bodies ask: how they began, and the tool
         self._stuck = False
 
     @property
@@ -164,7 +158,7 @@ class OfflineRecorder(Recorder):
             if not lane:
                 self.apply_signals()
             return await self._stop(f"writes {named(record)}", record)
-        self.apply_signals(before=logged.seq)
+        await self._signals_in_turn(logged)
         alike = type(logged.record) is type(record)
         if alike and same(logged.record) and self.watch.same(_said(logged.record), _said(record)):
             return logged.record
@@ -204,11 +198,8 @@ class OfflineRecorder(Recorder):
         if past.begins is None:
             return
         lane = cast("ToolStarted", past.begins.record).lane
-        self._asking.pop(lane, None)
         if past.finished is None:
             self._unfinished.add(lane)
-            if past.asked and not past.begun:
-                self._asking[lane] = (past.begins.seq, tool_use["name"])
         use = cast("ToolStarted", past.begins.record).tool_use
         if not self.watch.same((use["name"], use["input"]), (tool_use["name"], tool_use["input"])):
             self.watch.tell(Finding("call", past.begins, f"calls {tool_use['name']}", tool_use, self._where()))
@@ -286,11 +277,6 @@ class OfflineRecorder(Recorder):
     def _give_up(self) -> None:
         """The guest gets no further with what the log has."""
         place = self.course.first()
-        for lane, (seq, name) in self._asking.items():
-            again = f"begins the tool call {lane.lstrip('/')} of {name}"
-            if any(one.does == again for one in self._beyond.values()):
-                self.watch.notes.append(_ASKS.format(name=name, seq=seq))
-                self._beyond.clear()
         asks = any(" model" in one.does for one in self._beyond.values())
         if self.cancelled and asks and (place is None or self.course.drop_unfinished(self._unfinished)):
             self._lose_track()

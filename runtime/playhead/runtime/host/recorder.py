@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.ownership import Ownership
-from playhead.runtime.core.records import Record, SignalReceived, StepFinished, now_ms
+from playhead.runtime.core.records import Entry, Record, SignalReceived, StepFinished, now_ms
 from playhead.runtime.core.session import BEGAN_STEP, BeganFrom
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.host.course import Course
@@ -96,7 +96,7 @@ class Recorder(Waits, Keys, Observed):
                 self.apply_signals(before=math.inf)
             await self.put_all([record])
             return record
-        self.apply_signals(before=logged.seq)
+        await self._signals_in_turn(logged)
         if type(logged.record) is type(record) and same(logged.record):
             self.retelling.same(part, record)
             return logged.record
@@ -158,6 +158,14 @@ class Recorder(Waits, Keys, Observed):
         """Let the signals that are in the log before that record come into force; all, at the end of a guest."""
         while (logged := self.course.signal(before=before)) is not None:
             self._apply(logged)
+
+    async def _signals_in_turn(self, logged: Entry) -> None:
+        """Let the signals before that record come into force, and before them the answers that came before them: what works
+        side by side had these when a cancel came.
+        """
+        if self.course.signals_before(logged.seq):
+            await self.in_turn(logged.seq)
+            self.apply_signals(before=logged.seq)
 
     def _take_signals(self) -> bool:
         took = False

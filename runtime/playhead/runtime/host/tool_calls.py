@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NoReturn, cast
 
 import anyio
 
@@ -26,8 +26,8 @@ __all__ = ["OUTCOME_REASON", "OUTCOME_UNKNOWN", "Asks", "OnUnknownOutcome", "Too
 OnUnknownOutcome = Literal["retry", "fail", "ask"]
 """What to do with a tool call that a worker began and did not finish because it died, as for `@tool`."""
 
-Asks = Callable[[Exception], list[dict[str, Any]]]
-"""What an exception of a tool asks a human; nothing if the tool has failed."""
+Asks = tuple[Callable[[Exception], list[dict[str, Any]]], Callable[[Sequence[Mapping[str, Any]]], Exception]]
+"""What an exception of a tool asks a human, as interrupts, none if the tool has failed; and the exception that asks this."""
 
 OUTCOME_UNKNOWN: Final = (
     "the outcome of this call is unknown: the worker that ran it died before it could store the result. "
@@ -67,7 +67,11 @@ class ToolCalls:
             recorder.course.forget(lane)
             await recorder.in_turn(past.finished.seq)
             return await _given_again(cast("ToolFinished", past.finished.record), shared)
-        again = past.asked > 0 and not past.begun and asks is not None  # it stopped here to ask, which it does again
+        again = (
+            past.interrupted is not None and not past.begun and asks is not None
+        )  # it stopped to ask, as it does again
+        if again and asks is not None and recorder.offline:
+            await self._ask_again(past, asks)
         if past.starts and not again and on_unknown_outcome != "retry":
             known = await self._outcome(use, index, lane, past, policy=on_unknown_outcome)
             if known:
@@ -81,15 +85,21 @@ class ToolCalls:
             self._cut_off(opened)
             raise
         except Exception as error:
-            asked = [] if asks is None else asks(error)
-            if not asked:
+            questions = [] if asks is None else asks[0](error)
+            if not questions:
                 self._finish(opened, error=error, memory=_memory(before, shared))
             elif not again:
-                recorder.put(ToolInterrupted(at=now_ms(), index=index, tool_use=use, interrupts=asked, lane=lane))
+                recorder.put(ToolInterrupted(at=now_ms(), index=index, tool_use=use, interrupts=questions, lane=lane))
             raise
         finally:
             recorder.ends_live()
         return _given(self._finish(opened, value=value, memory=_memory(before, shared)))
+
+    async def _ask_again(self, past: RecordedTool, asks: Asks) -> NoReturn:
+        """Raise what the body raised to ask; without it, because offline no body runs."""
+        assert past.interrupted is not None
+        await self._recorder.in_turn(past.interrupted.seq)
+        raise asks[1](past.interrupts)
 
     async def _begins(self, opened: _Opened) -> None:
         """Wait until a call may begin; one that the guest cuts off before that has ended for it, too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final
@@ -12,6 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langgraph.errors import GraphInterrupt
+from langgraph.types import Interrupt
 
 from playhead.runtime.core.plain import plain
 from playhead.runtime.guests.langgraph import forms
@@ -129,7 +130,7 @@ async def _tool_call(
             "input": forms.input_of(tool_input),
             "toolUseId": use_id or f"{tool.name} in {place}",
         }
-        done[place, use_id] = await ctx.tool(call, does, asks=partial(_asked, tool))
+        done[place, use_id] = await ctx.tool(call, does, asks=(partial(_asked, tool), _asks))
     return forms.loaded_result(done[place, use_id], **of_call)
 
 
@@ -137,6 +138,10 @@ def _asked(tool: BaseTool, error: Exception) -> list[dict[str, Any]]:
     if not isinstance(error, GraphInterrupt):
         return []
     return [{"id": one.id, "name": tool.name, "reason": plain(one.value), "response": None} for one in error.args[0]]
+
+
+def _asks(interrupts: Sequence[Mapping[str, Any]]) -> GraphInterrupt:
+    return GraphInterrupt(tuple(Interrupt(value=one["reason"], id=one["id"]) for one in interrupts))
 
 
 put_once(BaseChatModel, "ainvoke", _ainvoke)
