@@ -22,6 +22,7 @@ from playhead.runtime import (
     tool,
 )
 from playhead.runtime.core.converse import Chunk
+from playhead.runtime.host.guest import Guest
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
 from tests.golden.scenarios import answered, remember
@@ -208,15 +209,16 @@ async def made_with_the_name_of_a_model(stage: Stage) -> Run:
         return await stage.ended(await stage.asked("Hello."))
 
 
-async def hosted_graph(stage: Stage) -> Run:
-    """A graph of Strands, whose nodes stream side by side and ask."""
+def graph_guest() -> Guest:
+    """A graph of Strands, whose nodes stream side by side."""
     from playhead.runtime.guests.strands import StrandsGuest  # these import Strands, which takes a second
     from tests.support.strands_agents import World, graph
 
-    def make_graph() -> Any:
-        return graph(World())
+    return StrandsGuest(lambda: graph(World()), name="agent")
 
-    async with stage.worker(StrandsGuest(make_graph, name="agent")):
+
+async def hosted_graph(stage: Stage) -> Run:
+    async with stage.worker(graph_guest()):
         return await stage.ended(await stage.asked("Go."))
 
 
@@ -257,13 +259,17 @@ async def hosted_requests(stage: Stage) -> Run:
         return await stage.ended(await stage.asked("Go."))
 
 
-async def hosted_question(stage: Stage) -> Run:
+def asking_guest() -> Guest:
     """An agent of Strands whose tool asks."""
     from playhead.runtime.guests.strands import StrandsGuest
     from tests.support.strands_agents import World, said
 
     calls = said("Let me.", calls=[("asks", "a", {"what": "x"})]), said("Done.")
-    async with stage.worker(StrandsGuest(lambda: World().agent(*calls), name="agent")):
+    return StrandsGuest(lambda: World().agent(*calls), name="agent")
+
+
+async def hosted_question(stage: Stage) -> Run:
+    async with stage.worker(asking_guest()):
         run = await stage.asked("Go.", invocation_state={"user": "ada"})
         interrupts = (await run.result(on_pause="end")).interrupts
         answers = {one.id: "yes" for one in interrupts or ()}

@@ -21,12 +21,13 @@ from playhead.client import Client, Run
 from playhead.runtime import (
     RetryPolicy,
 )
-from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.serving import Served
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.records import Entry, ModelStarted, RunClaimed
 from playhead.runtime.embedded.server import EmbeddedServer
+from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.models import ScriptedModel
 from tests.golden.more_scenarios import (
     BLOCKS,
@@ -34,14 +35,17 @@ from tests.golden.more_scenarios import (
     PINNED,
     HangingAfterTools,
     answered_with_other_values,
+    asking_guest,
     called_again,
     cancelled_after_its_tools,
     cancelled_by_a_hook,
     cancelled_with_a_message,
     delegated,
     described,
+    failing_guest,
     goes_on,
     goes_on_with_other_values,
+    graph_guest,
     hold,
     hosted_failure,
     hosted_graph,
@@ -51,6 +55,7 @@ from tests.golden.more_scenarios import (
     managed,
     named_model,
     stops,
+    telling_guest,
     with_a_delegate,
 )
 from tests.golden.scenarios import (
@@ -71,6 +76,7 @@ from tests.golden.scenarios import (
     failing,
     forked,
     guarded_and_repaired,
+    guest,
     handed_over,
     hooked,
     hooked_batch,
@@ -172,8 +178,8 @@ def _options(scenario: str) -> dict[str, Any] | None:
     return known.get(scenario)
 
 
-def owners(scenario: str) -> Sequence[AgentSource]:
-    """The agents of a scenario's owners, one after the other; the last also of all later ones."""
+def owners(scenario: str) -> Sequence[Served]:
+    """The agents or guests of a scenario's owners, one after the other; the last also of all later ones."""
     if (options := _options(scenario)) is not None:
         return [agent(**options)]
     match scenario:
@@ -190,6 +196,16 @@ def owners(scenario: str) -> Sequence[AgentSource]:
             return [with_a_delegate(ScriptedModel([]))]
         case "children":
             return [with_children(ScriptedModel([], continues_partial=True))]
+        case "hosted":
+            return [FunctionGuest(guest, name="agent")]
+        case "hosted_failure":
+            return [FunctionGuest(failing_guest, name="agent")]
+        case "hosted_requests":
+            return [FunctionGuest(telling_guest, name="agent")]
+        case "hosted_graph":
+            return [graph_guest()]
+        case "hosted_question":
+            return [asking_guest()]
         case _:
             return [agent()]
 

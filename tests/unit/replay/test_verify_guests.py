@@ -16,10 +16,7 @@ from playhead.runtime.host import host
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.replay import Verification, guests, verify
-from tests.golden.more_scenarios import failing_guest, telling_guest
-from tests.golden.scenarios import guest as golden_guest
 from tests.support.guest_owners import Owners
-from tests.support.old_runs import FILES, OldRun
 from tests.unit.host import test_killed_anywhere as everything
 
 __all__: list[str] = []
@@ -165,15 +162,6 @@ async def test_a_cancel_that_came_while_a_function_failed_is_no_difference() -> 
     await owners.to_the_end()
     assert owners.end.type == "run.cancelled"
     assert (await verify(owners.log, guest)).same
-
-
-GOLDEN: dict[str, Run] = {"hosted": golden_guest, "hosted_failure": failing_guest, "hosted_requests": telling_guest}
-
-
-@pytest.mark.parametrize("file", [file for file in FILES if file.stem in GOLDEN], ids=lambda file: file.stem)
-async def test_nothing_differs_in_a_hosted_log_of_an_earlier_version(file: Any) -> None:
-    found = await verify(OldRun(file).recording, FunctionGuest(GOLDEN[file.stem], name="agent"))
-    assert found.same, found.text
 
 
 async def blocks(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
