@@ -12,6 +12,7 @@ from strands.multiagent.graph import Graph
 
 from playhead.runtime.core.records import Entry
 from playhead.runtime.guests.strands import StrandsGuest
+from playhead.runtime.replay import verify
 from tests.support.guest_owners import Owners
 from tests.support.strands_agents import Script, World, said
 
@@ -69,24 +70,24 @@ def lonely_graph(world: World) -> Graph:
     return builder.set_max_node_executions(2).build()
 
 
+async def played(guest: StrandsGuest, log: list[Entry], *, attempt: int) -> Owners:
+    """The run with these records, by its next owners."""
+    ATTEMPT[0] = attempt
+    run = Owners(guest, list(log))
+    await run.to_the_end()
+    return run
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("make", [caller, delegating, lonely_graph])
 async def test_an_answer_within_the_agent_that_was_cut_off_may_be_another_one_the_next_time(
     make: Callable[[World], Any],
 ) -> None:
     guest = StrandsGuest(lambda: make(World()), name="agent")
-
-    async def played(log: list[Entry]) -> Owners:
-        run = Owners(guest, log)
-        await run.to_the_end()
-        return run
-
-    ATTEMPT[0] = 1
-    whole = await played([])
+    whole = await played(guest, [], attempt=1)
     assert whole.end.type == "run.completed"
     for cut in range(5, len(whole.log), 6):
-        ATTEMPT[0] = 2
-        run = await played(whole.log[:cut])
+        run = await played(guest, whole.log[:cut], attempt=2)
         where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
         assert run.end.type == "run.completed", f"{where}: {run.end}"
         told = [_text(event) for event in run.events()]
@@ -97,6 +98,24 @@ async def test_an_answer_within_the_agent_that_was_cut_off_may_be_another_one_th
             if mine:
                 assert any(first in mine for first in ways[0]), f"{where}: {mine}"
                 assert any(last in mine for last in ways[1]), f"{where}: {mine}"
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("make", [caller, delegating, lonely_graph])
+async def test_what_two_owners_told_in_their_own_words_is_taken_over_and_verified(make: Callable[[World], Any]) -> None:
+    guest = StrandsGuest(lambda: make(World()), name="agent")
+    whole = await played(guest, [], attempt=1)
+    for cut in range(5, len(whole.log), 15):
+        second = await played(guest, whole.log[:cut], attempt=2)
+        ATTEMPT[0] = 3
+        found = await verify(second.log, guest)
+        assert found.same, f"cut after record {cut}: {found.text}"
+        for again in [*range(cut + 2, len(second.log) - 1, 47), len(second.log) - 1]:
+            third = await played(guest, second.log[:again], attempt=3)
+            where = f"cut after record {cut}, then after {again}"
+            assert third.end.type == "run.completed", f"{where}: {third.end}"
+            if again == len(second.log) - 1:
+                assert third.end.result["message"]["content"] == second.end.result["message"]["content"], where
 
 
 def _text(event: Any) -> tuple[str, str] | None:

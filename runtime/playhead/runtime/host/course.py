@@ -32,7 +32,10 @@ from playhead.runtime.core.records import (
     ToolStarted,
 )
 
-__all__ = ["Course", "RecordedAnswer", "RecordedCall", "RecordedTool"]
+__all__ = ["Beside", "Course", "RecordedAnswer", "RecordedCall", "RecordedTool"]
+
+Beside = Callable[[Any], bool]
+"""Whether a record of a lane is one of those that come in any order, because what tells them works side by side."""
 
 _OWNERS: Final = (RunSubmitted, RunClaimed, RunHandedOver, RunPaused, ModelRetried)
 _OF_A_CALL: Final = (ModelStarted, ModelChunk, EventEmitted, MessageAdded)
@@ -162,9 +165,18 @@ class Course:
         """Whether anything of the log is still to come."""
         return bool(self._steps or self._calls or self._tools or self._signals or any(self._lanes.values()))
 
-    def next_event(self, lane: str = "") -> Entry | None:
-        """Take the next record of a lane."""
+    def next_event(
+        self, lane: str = "", *, same: Callable[[Any], bool] | None = None, beside: Beside | None = None
+    ) -> Entry | None:
+        """Take the next record of a lane; of those next that come in any order, the first that is the same, if one is."""
         entries = self._lanes.get(lane)
+        if entries and same is not None and beside is not None:
+            for number, entry in enumerate(entries):
+                if not beside(entry.record):
+                    break
+                if same(entry.record):
+                    del entries[number]
+                    return entry
         return entries.popleft() if entries else None
 
     def retold(self, logged: Entry, same: Callable[[Any], bool]) -> Entry | None:

@@ -24,7 +24,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.host.asked import Asked
-from playhead.runtime.host.course import RecordedTool
+from playhead.runtime.host.course import Beside, RecordedTool
 from playhead.runtime.host.pipe import HandOver, Item, Raised, Store
 from playhead.runtime.host.recorder import Recorder
 
@@ -148,21 +148,27 @@ class OfflineRecorder(Recorder):
         """Nothing is stored."""
         await self._stop("writes to the log")
 
-    async def emit(self, record: Record, *, same: Callable[[Any], bool], part: str = "") -> Any:
+    async def emit(
+        self, record: Record, *, same: Callable[[Any], bool], part: str = "", beside: Beside | None = None
+    ) -> Any:
         """The next record of a lane of the log; the guest stops at one that differs."""
         self.watch.moves += 1
         lane = getattr(record, "lane", "")
-        logged = self.course.next_event(lane)
+        logged = self.course.next_event(lane, same=same, beside=beside)
         self._note()
         if logged is None:
             if not lane:
                 self.apply_signals()
             return await self._stop(f"writes {named(record)}", record)
         await self._signals_in_turn(logged)
+
+        def wholly(one: Any) -> bool:
+            return same(one) and self.watch.same(_said(one), _said(record))
+
         alike = type(logged.record) is type(record)
-        if alike and same(logged.record) and self.watch.same(_said(logged.record), _said(record)):
+        if alike and wholly(logged.record):
             return logged.record
-        if alike and (retold := self.course.retold(logged, same)) is not None:
+        if alike and (retold := self.course.retold(logged, wholly)) is not None:
             return retold.record
         if self.cancelled and getattr(record, "lane", ""):
             await self._loses_track()

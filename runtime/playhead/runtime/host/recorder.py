@@ -18,7 +18,7 @@ from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Entry, Record, SignalReceived, StepFinished, now_ms
 from playhead.runtime.core.session import BEGAN_STEP, BeganFrom
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.host.course import Course
+from playhead.runtime.host.course import Beside, Course
 from playhead.runtime.host.forms import shown
 from playhead.runtime.host.keys import Keys
 from playhead.runtime.host.observed import Observed
@@ -80,16 +80,19 @@ class Recorder(Waits, Keys, Observed):
         if self.course.step(BEGAN_STEP) is None and not self.offline:
             self.put(StepFinished(at=now_ms(), key=BEGAN_STEP, value=began.value))
 
-    async def emit(self, record: Record, *, same: Callable[[Any], bool], part: str = "") -> Any:
+    async def emit(
+        self, record: Record, *, same: Callable[[Any], bool], part: str = "", beside: Beside | None = None
+    ) -> Any:
         """The next record of a lane: that of the log, if it has one, else `record`, which is then written.
 
         Signals that arrive while it waits for space come into force before it, here and in the log.
 
-        `same` says of a record of that type whether it stands for this one. If it does not, the run fails, unless the record
+        `beside` says of records of the lane that they come in any order, as this one does: then it is the first of them that
+        is the same. `same` says of a record of that type whether it stands for this one. If it does not, the run fails, unless the record
         is of a part of the run in which work is done again: see `Retelling`.
         """
         lane = getattr(record, "lane", "")
-        logged = self.course.next_event(lane)
+        logged = self.course.next_event(lane, same=same, beside=beside)
         self._note()
         if logged is None:
             if not lane:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
+from playhead.runtime.core.records import EventEmitted
 from playhead.runtime.host.forms import steady as unvaried
 
-__all__ = ["steady", "told_alike", "wire"]
+__all__ = ["of_a_tool", "steady", "told_alike", "wire"]
 
 _LIVE: Final = frozenset(
     {
@@ -55,8 +56,17 @@ def wire(value: object) -> Any:
 
 
 def told_alike(logged: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
-    """Whether two events are the same but for times and ids: of chunks all of them counts."""
+    """Whether two events are the same but for times and ids: of chunks, and of what tools tell, all of them counts."""
+    if "tool_stream_event" in said:
+        return steady(logged) == steady(said)
     return logged.keys() == said.keys() and steady(logged.get("event")) == steady(said.get("event"))
+
+
+def of_a_tool(record: EventEmitted) -> bool:
+    """Whether a record is what a tool tells, in the events of a node or of an agent to which the run is delegated: the tools of
+    an agent run side by side, and tell in any order.
+    """
+    return "tool_stream_event" in record.event or "tool_stream_event" in record.event.get("event", {})
 
 
 def steady(value: Any) -> Any:

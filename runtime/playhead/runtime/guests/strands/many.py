@@ -13,7 +13,7 @@ from playhead.runtime.core.failures import failure
 from playhead.runtime.core.records import EventEmitted, Record, RunCancelled, RunCompleted, now_ms
 from playhead.runtime.guests.strands.answers import responses_to, state_of
 from playhead.runtime.guests.strands.events import EventRecorder
-from playhead.runtime.guests.strands.forms import told_alike, wire
+from playhead.runtime.guests.strands.forms import of_a_tool, told_alike, wire
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.guests.strands.seams import put_seams
 from playhead.runtime.host.guest import Visit
@@ -103,7 +103,8 @@ async def _invoked(many: MultiAgentBase, visit: Visit, prompt: Any) -> MultiAgen
             record = EventEmitted(at=now_ms(), event=said, lane="" if node is None else f"node {node}")
             part = "" if node is None else f"/{key_part(node)}"
             same: Callable[[Any], bool] = lambda logged, said=said: told_alike(logged.event, said)  # noqa: E731
-            await visit.recorder.emit(record, same=same, part=part)
+            beside = of_a_tool if of_a_tool(record) else None
+            await visit.recorder.emit(record, same=same, part=part, beside=beside)
     return result
 
 

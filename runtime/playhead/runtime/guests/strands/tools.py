@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from copy import deepcopy
 from typing import Any, Final, Literal, cast
 
@@ -24,7 +23,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
     now_ms,
 )
-from playhead.runtime.guests.strands.forms import steady, told_alike, wire
+from playhead.runtime.guests.strands.forms import of_a_tool, steady, told_alike, wire
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.host.current import Call, calling
 from playhead.runtime.host.keys import key_part
@@ -68,7 +67,9 @@ class _RecordedCall:
         self._lane = f"{run.scope_of(context.agent)}/{key_part(str(self._use['toolUseId']))}"
         self._past = self._recorder.course.visit(self._lane)
         self._began = 0  # when its body began
-        self._progress: deque[Entry] = deque(self._past.progress)
+        self._progress: list[Entry] = list(self._past.progress)
+        self._told_in = 0  # the last of the owners whose progress this call has told again
+        self._same: set[int] = set()  # the numbers of the records that told the same
 
     @property
     def _mode(self) -> Mode:
@@ -103,7 +104,7 @@ class _RecordedCall:
         past, entered = self._past, self._mode == "enter" and self._recorder.enters_again
         self._recorder.called(past, self._use)
         if past.finished is not None and self._mode != "rerun" and not entered:
-            for entry in past.progress:
+            for entry in self._told(past.finished):
                 yield self._stream_event(cast("ToolProgressed", entry.record).data)
             while (entry := self._recorder.course.next_event(self._lane)) is not None:
                 yield self._stream_event(cast("EventEmitted", entry.record).event)
@@ -117,6 +118,7 @@ class _RecordedCall:
             return
         settled = self._settled() if self._mode == "result" else None
         if settled is not None:
+            self._recorder.retelling.begins(self._lane)
             yield ToolResultEvent(self._finish(settled, {}))
             return
         events = self._body() if self._mode == "result" else self._again()
@@ -125,6 +127,11 @@ class _RecordedCall:
                 yield event
         finally:
             await events.aclose()
+
+    def _told(self, finished: Entry) -> Iterator[Entry]:
+        """The progress of the call, without what only an attempt at it told that was cut off."""
+        untold = cast("ToolFinished", finished.record).memory.get("untold", ())
+        return (entry for number, entry in enumerate(self._past.progress) if number not in untold)
 
     def _given(self, finished: Entry) -> ToolResultEvent:
         """The recorded result, and what the call changed in the agent besides."""
@@ -163,8 +170,8 @@ class _RecordedCall:
         recorder = self._recorder
         await recorder.goes_live(f"the tool call {self._lane.lstrip('/')} of {self._use['name']}")
         try:
+            recorder.retelling.begins(self._lane)
             if not recorder.cancelled:
-                recorder.retelling.begins(self._lane)
                 recorder.put(self._started())
                 await recorder.stored()
                 await recorder.check_owned()
@@ -236,31 +243,40 @@ class _RecordedCall:
         return event
 
     async def _progressed(self, data: Any) -> None:
-        recorder = self._recorder
+        """Record what the tool tells, unless the log has it; not always as the next: what runs side by side tells in any order."""
         if self._delegates:
-            record = EventEmitted(at=now_ms(), event=data, lane=self._lane)
-            await recorder.emit(record, same=lambda logged: told_alike(logged.event, data), part=self._lane)
+            await self._delegated(data)
             return
-        use = wire(self._use)
+        recorder, use = self._recorder, wire(self._use)
         record = ToolProgressed(at=now_ms(), index=self._index, tool_use=use, data=data, lane=self._lane)
-        if not self._progress:
-            await recorder.put_all([record])
-        elif (
-            logged := self._logged(data)
-        ) is not None:  # not always the next: what runs side by side tells in any order
+        if alike := self._logged(data):
+            logged = max(alike, key=lambda one: one.epoch)  # a later owner told it once more
             self._progress.remove(logged)
-            recorder.apply_signals(before=logged.seq)
+            self._same.add(logged.seq)
+            self._told_in = max(self._told_in, logged.epoch)
+            recorder.apply_signals(before=alike[0].seq)
             recorder.retelling.same(self._lane, record)
+        elif all(one.epoch < self._told_in for one in self._progress):  # a later owner told otherwise
+            await recorder.put_all([record])
         elif (again := recorder.retelling.other(self._lane)) is not None:
             self._progress.clear()
+            self._same.clear()
             await recorder.put_all([*again, record])
         else:
             told = f"gave {data!r:.300} in {self._use['name']}"
             await recorder.fail(recorder.diverged(told, self._progress[0]))
 
-    def _logged(self, data: Any) -> Entry | None:
+    async def _delegated(self, data: Any) -> None:
+        """Record an event of the agent to which this one has delegated its turn."""
+        record = EventEmitted(at=now_ms(), event=data, lane=self._lane)
+        same: Callable[[Any], bool] = lambda logged: told_alike(logged.event, data)  # noqa: E731
+        beside = of_a_tool if of_a_tool(record) else None
+        await self._recorder.emit(record, same=same, part=self._lane, beside=beside)
+
+    def _logged(self, data: Any) -> list[Entry]:
+        """The progress of the log that is the same."""
         said = steady(data)
-        return next((one for one in self._progress if steady(cast("ToolProgressed", one.record).data) == said), None)
+        return [one for one in self._progress if steady(cast("ToolProgressed", one.record).data) == said]
 
     def _finish(self, result: Any, before: dict[str, Any]) -> Any:
         """Write the result, with what the call changed in the agent besides."""
@@ -269,6 +285,8 @@ class _RecordedCall:
             self._recorder.gave(self._past.finished, wire(result))
             return result
         memory: dict[str, Any] = {}
+        if untold := [number for number, one in enumerate(self._past.progress) if one.seq not in self._same]:
+            memory["untold"] = untold
         if changed := {key: value for key, value in self._agent.state.get().items() if before.get(key) != value}:
             memory["state"] = changed
         inside = vars(self._agent)  # Strands has no public name for what `cancel` was given
