@@ -15,6 +15,7 @@ from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.records import RunClaimed, RunHandedOver, StepFinished
 from playhead.runtime.models import ScriptedModel
 from playhead.workers import Worker
+from playhead.workers.checkpoints import Checkpoint, Checkpoints
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -88,6 +89,33 @@ async def test_a_cancel_reaches_a_guest_where_it_waits(fleet: Fleet) -> None:
             if "waiting" in event:
                 await run.cancel()
         assert (await run.info()).state == "cancelled"
+
+
+async def test_a_guest_whose_run_is_past_its_deadline_is_cancelled_where_it_waits(fleet: Fleet) -> None:
+    home, begun, cleaned = asyncio.get_running_loop(), anyio.Event(), anyio.Event()
+    at = Checkpoints()
+
+    async def waits(ctx: GuestContext, prompt: Any) -> AsyncGenerator[dict[str, Any]]:
+        async def forever() -> None:
+            home.call_soon_threadsafe(begun.set)
+            await asyncio.Event().wait()
+
+        try:
+            await ctx.step("forever", forever)
+        finally:
+            home.call_soon_threadsafe(cleaned.set)
+        yield {}
+
+    async with fleet.worker(waits, visit=at, lease_ms=2000) as worker, fleet.client() as client:
+        run = await client.start("waits", "go", deadline=3600)
+        await begun.wait()
+        assert await fleet.ask("ZADD", client.log.keys.deadlines, "XX", 1, run.id) == 0  # an hour passes
+        await cleaned.wait()
+        with pytest.raises(RunFailedError, match="the deadline that was set when the run was submitted has passed"):
+            await run.result()
+        await at.reached(Checkpoint.LOST, run.id)
+        assert worker.statistics().ended == {"fenced": 1}
+        assert "step.finished" not in [one.type for one in await _records(run)]
 
 
 async def test_a_drain_hands_a_guest_over_and_no_step_is_done_again(fleet: Fleet) -> None:

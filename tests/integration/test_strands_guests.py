@@ -15,6 +15,7 @@ from strands.multiagent.graph import Graph
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.records import ModelChunk
 from playhead.runtime.guests.strands import StrandsGuest, replaying
+from playhead.workers.checkpoints import Checkpoint, Checkpoints
 from tests.support.strands_agents import Script, World, graph, said
 
 if TYPE_CHECKING:
@@ -110,6 +111,23 @@ async def test_a_cancel_ends_the_agent_as_strands_does(fleet: Fleet, caplog: pyt
         assert result.stop_reason == "cancelled"
         assert (await run.info()).state == "cancelled"
     assert "does not end" not in caplog.text, "it ended by itself"
+
+
+async def test_an_agent_whose_run_is_past_its_deadline_stops(fleet: Fleet) -> None:
+    world, at = World(), Checkpoints()
+    agent = world.agent(name="clerk")
+    agent.model = Endless(world, [])
+    async with fleet.worker(agent, visit=at, lease_ms=2000), fleet.client() as client:
+        run = await client.start("clerk", "Go", deadline=3600)
+        async for event in run.stream_async():
+            if "data" in event:
+                break
+        await fleet.ask("ZADD", client.log.keys.deadlines, "XX", 1, run.id)  # an hour passes
+        with pytest.raises(RunFailedError, match="the deadline that was set"):
+            await run.result()
+        await at.reached(Checkpoint.LOST, run.id)
+        agent.model = Script(world, [said("Free again.")])
+        assert str(await client.agent("clerk").invoke_async("Go")) == "Free again.\n", "the object serves the next run"
 
 
 class Person(BaseModel):
