@@ -15,10 +15,13 @@ import strands
 from mcp import types
 from mcp.server import Server
 from mcp.shared.memory import create_client_server_memory_streams
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from strands.hooks import AfterInvocationEvent, BeforeToolCallEvent
+from strands.telemetry import MetricsClient
 from strands.telemetry.tracer import get_tracer
 from strands.tools.mcp import MCPClient
 from strands.types.exceptions import ModelThrottledException
@@ -285,6 +288,38 @@ async def test_spans_are_not_made_again_while_the_log_answers(monkeypatch: pytes
     await played(made, upto(whole, ToolFinished, 2))
     names = [span.name for span in exported.get_finished_spans()]
     assert (names.count("chat"), "execute_tool slow" in names) == (1, False)
+
+
+async def test_metrics_do_not_count_again_while_the_log_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MetricsClient()
+    for name, own in list(vars(client).items()):
+        monkeypatch.setattr(client, name, own)  # so that these come back
+    made = guest(lambda: World().agent(*TWO_TURNS))
+
+    async def counted(log: Any) -> tuple[int, int, int]:
+        """The cycles, the tool calls and the input tokens that the owners of the run count from there on."""
+        reader = InMemoryMetricReader()
+        client.meter = MeterProvider([reader]).get_meter("strands")
+        client.create_instruments()
+        assert (await played(made, log)).end.type == "run.completed"
+        found = reader.get_metrics_data()
+        metrics = [] if found is None else found.resource_metrics[0].scope_metrics[0].metrics
+        sums: dict[str, Any] = {
+            one.name: [getattr(p, "value", None) or getattr(p, "sum", 0) for p in one.data.data_points]
+            for one in metrics
+        }
+        kinds = ("event_loop.start_cycle", "tool.call_count", "event_loop.input.tokens")
+        cycles, calls, tokens = (sum(sums.get(f"strands.{kind}", ())) for kind in kinds)
+        return cycles, calls, tokens
+
+    whole = await played(made)
+    assert await counted([]) == (3, 2, 3)
+    called = [number for number, one in enumerate(whole.log, 1) if isinstance(one.record, ToolFinished)]
+    added = [number for number, one in enumerate(whole.log, 1) if isinstance(one.record, MessageAdded)]
+    assert await counted(whole.log[: called[0]]) == (2, 1, 2)
+    assert await counted(whole.log[: called[1]]) == (1, 0, 1)
+    assert await counted(whole.log[: added[-1]]) == (0, 0, 0)
+    assert whole.of(ToolFinished)[0].duration_ms > 0, "a call has the time that its body took"
 
 
 async def test_an_mcp_server_is_told_the_run_the_effect_key_and_the_attempt() -> None:

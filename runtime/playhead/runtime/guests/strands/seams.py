@@ -15,8 +15,8 @@ from strands.types.events import TypedEvent
 from playhead.runtime.guests.strands.hosted import HOSTED, replaying
 from playhead.runtime.guests.strands.mcp import tell_server
 from playhead.runtime.guests.strands.models import RecordedModel, ShownModel, bare_model
-from playhead.runtime.guests.strands.spans import quiet_spans
 from playhead.runtime.guests.strands.steering import steer_after, steer_before
+from playhead.runtime.guests.strands.telemetry import quiet_telemetry
 from playhead.runtime.guests.strands.tools import recorded_tool_call
 from playhead.runtime.host.current import in_scope
 from playhead.runtime.host.keys import SCOPE
@@ -28,7 +28,7 @@ _HAVE: WeakSet[Agent] = WeakSet()
 
 def put_seams(agent: Agent) -> None:
     """Let an agent, and the agents among its tools, be recorded in the runs of a host. Elsewhere they work as before."""
-    quiet_spans()
+    quiet_telemetry()
     if agent in _HAVE:
         return
     _HAVE.add(agent)

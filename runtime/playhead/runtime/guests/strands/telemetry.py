@@ -1,15 +1,17 @@
-"""Spans of Strands agents: none for what has happened before, because its first owner has made them."""
+"""Spans and metrics of Strands agents: none for what has happened before, because its first owner has made them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.trace import NonRecordingSpan, Span, Tracer, get_current_span, use_span
+from strands.telemetry import MetricsClient
 from strands.telemetry.tracer import get_tracer
 
 from playhead.runtime.guests.strands.hosted import replaying
 
-__all__ = ["quiet_spans"]
+__all__ = ["quiet_telemetry"]
 
 
 class _QuietTracer(Tracer):
@@ -31,8 +33,28 @@ class _QuietTracer(Tracer):
         return self._inner.start_as_current_span(name, context, *args, **kwargs)
 
 
-def quiet_spans() -> None:
-    """Let the tracer of Strands, of which a process has one, be silent where the log answers."""
-    tracer = get_tracer()
+class _QuietInstrument:
+    """A counter or a histogram that counts nothing while the log answers."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        """Count, unless it was counted."""
+        if not replaying():
+            self._inner.add(*args, **kwargs)
+
+    def record(self, *args: Any, **kwargs: Any) -> None:
+        """Record, unless it was recorded."""
+        if not replaying():
+            self._inner.record(*args, **kwargs)
+
+
+def quiet_telemetry() -> None:
+    """Let the tracer and the instruments of Strands, of which a process has one each, be silent where the log answers."""
+    tracer, metrics = get_tracer(), MetricsClient()
     if not isinstance(tracer.tracer, _QuietTracer):
         tracer.tracer = _QuietTracer(tracer.tracer)
+    for name, instrument in vars(metrics).items():
+        if isinstance(instrument, Counter | Histogram):
+            setattr(metrics, name, _QuietInstrument(instrument))
