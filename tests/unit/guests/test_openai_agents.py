@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -14,16 +14,17 @@ from typing import Any, cast
 import agents
 import anyio
 import pytest
-from agents import Agent, LocalShellTool, RunContextWrapper, Runner, function_tool
+from agents import Agent, LocalShellTool, Model, ModelResponse, RunContextWrapper, Runner, Usage, function_tool
 from agents.testing import ScriptedModel
 from agents.tracing import TracingProcessor, set_trace_processors
+from openai.types.responses import ResponseAudioDeltaEvent, ResponseCompletedEvent, ResponseOutputMessage
 
 from playhead.runtime.agent.serving import served_of
 from playhead.runtime.core.errors import BadTargetError
 from playhead.runtime.core.records import MessageAdded, RunPaused, StepFinished, ToolFinished, ToolStarted
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.guests.openai_agents import OpenAIAgentsGuest
+from playhead.runtime.guests.openai_agents import OpenAIAgentsGuest, forms
 from playhead.runtime.host import host
 from playhead.runtime.targets import load_served
 from tests.support.guest_owners import RUN, Owners
@@ -98,6 +99,39 @@ async def test_readers_get_chunks_text_and_the_events_of_the_sdk() -> None:
     assert named[2]["item"]["output"] == "slow 1"
     assert named[0]["item"]["agent"] == {"name": "side by side"}
     assert {"type": "agent_updated_stream_event", "new_agent": {"name": "side by side"}} in events
+
+
+COUNTS = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+MESSAGE: Any = {"type": "message", "id": "m", "role": "assistant", "content": [{"type": "output_text", "text": "Hi."}]}
+
+
+class OfAnotherServer(Model):
+    """Answers as the SDK's client reads a server that leaves fields out, and that sends what this version does not know."""
+
+    async def get_response(self, *given: Any, **more: Any) -> ModelResponse:
+        """A whole answer: its message has no status."""
+        output = [ResponseOutputMessage.model_construct(**MESSAGE)]
+        return ModelResponse(output=output, usage=Usage(), response_id=None)
+
+    async def stream_response(self, *given: Any, **more: Any) -> AsyncIterator[Any]:
+        """An answer as a stream: its counts have no details."""
+        response: dict[str, Any] = {
+            "id": "r",
+            "output": [MESSAGE],
+            "usage": {**COUNTS, "input_tokens_details": {}},
+        }
+        yield ResponseAudioDeltaEvent.model_construct(type="response.of_tomorrow", told=1)  # as the SDK's client has it
+        yield ResponseCompletedEvent.model_construct(type="response.completed", sequence_number=1, response=response)
+
+
+async def test_a_server_may_leave_fields_out_and_send_what_the_sdk_does_not_know() -> None:
+    guest = OpenAIAgentsGuest(Agent(name="agent", model=OfAnotherServer()))
+    run = Owners(guest)
+    await run.to_the_end()
+    assert run.end.result["message"]["content"] == [{"text": "Hi."}]
+    assert {"type": "response.of_tomorrow", "told": 1} in [event.get("event") for event in run.events()]
+    again = forms.RESPONSE.load(forms.RESPONSE.dump(await OfAnotherServer().get_response()))
+    assert (again.output[0].content[0].text, again.output[0].status) == ("Hi.", None)
 
 
 async def test_the_tool_sees_what_a_former_tool_changed_and_tells_it_in_the_words_of_the_sdk() -> None:

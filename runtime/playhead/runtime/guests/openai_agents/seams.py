@@ -37,10 +37,15 @@ def _see_model(model: Any) -> Any:
     return model
 
 
+def _asked(instructions: Any, messages: Any) -> dict[str, Any]:
+    """A request as it is now: the runner of the SDK adds to its list of messages."""
+    return {"instructions": instructions, "messages": list(messages) if isinstance(messages, list) else messages}
+
+
 def _streams(stream: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
     def recorded(system_instructions: Any, input: Any, *given: Any, **more: Any) -> AsyncIterator[Any]:  # noqa: A002
         ctx, asks = recording(), partial(stream, system_instructions, input, *given, **more)
-        asked = {"instructions": system_instructions, "messages": input}
+        asked = _asked(system_instructions, input)
         return asks() if ctx is None else ctx.model(asked, apart(asks), form=forms.CHUNK)
 
     return recorded
@@ -49,7 +54,7 @@ def _streams(stream: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIt
 def _responds(respond: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def recorded(system_instructions: Any, input: Any, *given: Any, **more: Any) -> Any:  # noqa: A002
         ctx, asks = recording(), partial(respond, system_instructions, input, *given, **more)
-        asked = {"instructions": system_instructions, "messages": input}
+        asked = _asked(system_instructions, input)
         return await (asks() if ctx is None else answer(ctx.model(asked, once(asks), form=forms.RESPONSE)))
 
     return recorded
