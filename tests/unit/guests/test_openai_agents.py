@@ -110,7 +110,7 @@ class OfAnotherServer(Model):
 
     async def get_response(self, *given: Any, **more: Any) -> ModelResponse:
         """A whole answer: its message has no status."""
-        output = [ResponseOutputMessage.model_construct(**MESSAGE)]
+        output: list[Any] = [ResponseOutputMessage.model_construct(**MESSAGE)]
         return ModelResponse(output=output, usage=Usage(), response_id=None)
 
     async def stream_response(self, *given: Any, **more: Any) -> AsyncIterator[Any]:
