@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.core.records import Entry, StepFinished
+from playhead.runtime.core.guest_words import spoken_within, who_said
+from playhead.runtime.core.records import Entry, EventEmitted, StepFinished
 from playhead.runtime.core.run_acts import acts
+from playhead.runtime.core.run_diff import run_diff
 from playhead.runtime.core.timeline import timeline
 from playhead.runtime.core.transcript import transcript
 from playhead.runtime.guests.strands import StrandsGuest
@@ -100,6 +102,29 @@ async def test_of_a_graph_the_words_of_each_node_are_shown() -> None:
     )
     models = [(one.name, one.content["text"]) for one in acts(log) if one.kind == "model"]
     assert ("left", "Left is done.") in models
+
+
+async def test_who_goes_on_in_place_of_whom_is_shown() -> None:
+    notes = [text for kind, text, _ in shown(await scenario("graph")) if kind == "note"]
+    assert notes == ["root hands over to left, right", "left, right hand over to join"]
+
+
+def test_the_words_of_an_agent_within_are_told_as_they_come_and_its_name_without_the_keys_of_the_log() -> None:
+    event = {"type": "multiagent_node_stream", "node_id": "left", "event": {"data": "Left "}}
+    assert spoken_within(EventEmitted(at=0, event=event)) == ("left", "Left ")
+    assert spoken_within(EventEmitted(at=0, event={"type": "multiagent_node_start", "node_id": "left"})) is None
+    assert (
+        who_said("/within:billing_agent#call_1/within:Billing Agent~2/model:1", {}) == "billing_agent / Billing Agent"
+    )
+
+
+async def test_a_guests_tokens_are_those_of_its_result() -> None:
+    async def counts(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        ctx.result, ctx.usage = "done", {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}
+        yield {"said": "done"}
+
+    log = await log_of(FunctionGuest(counts, name="counts"))
+    assert run_diff(log, log).left.usage == {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}
 
 
 async def test_two_runs_that_did_the_same_have_the_same_acts() -> None:

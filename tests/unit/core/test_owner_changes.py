@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from playhead.runtime.core.owner_changes import OwnerChanges
-from playhead.runtime.core.records import RunClaimed, RunHandedOver, RunSubmitted, ToolStarted
+from playhead.runtime.core.records import (
+    ModelStarted,
+    RunClaimed,
+    RunHandedOver,
+    RunSubmitted,
+    StepFinished,
+    ToolStarted,
+)
 from tests.support.eventful import Eventful, eventful
 
 __all__: list[str] = []
@@ -43,6 +50,19 @@ def test_a_worker_that_was_cut_off_may_take_its_own_run_over():
     run.add(RunClaimed(at=0, worker="worker-1"))
     assert said(run) == [
         "worker-1 was cut off or started again while no step ran; it takes the run over itself, owner 2"
+    ]
+
+
+def test_of_a_guest_whose_steps_the_log_has_at_their_end_nothing_is_said_that_may_be_wrong():
+    run = Eventful()
+    run.opening("How is Paris?")
+    run.add(ModelStarted(at=0, lane="/model:1"), StepFinished(at=0, key="/model:1"))
+    run.add(RunClaimed(at=0, worker="worker-2"))
+    run.add(ToolStarted(at=0, index=0, tool_use=run.call(0, "pay"), effect_key="k", lane="/call_0"))
+    run.add(RunClaimed(at=0, worker="worker-3"))
+    assert said(run) == [
+        "worker-1 died or was cut off; worker-2 takes the run over, owner 2",
+        "worker-2 died or was cut off while the tool 'pay' (record 8) ran; worker-3 takes the run over, owner 3",
     ]
 
 

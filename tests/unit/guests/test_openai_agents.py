@@ -300,7 +300,7 @@ async def test_outside_of_a_host_the_agent_works_as_before() -> None:
 async def test_a_guardrail_that_asks_a_model_is_recorded_apart_from_the_answer() -> None:
     run = owners("guarded")
     await run.to_the_end()
-    assert "/within:run of Judge/model:1" in {one.key for one in run.of(StepFinished)}
+    assert "/within:Judge/model:1" in {one.key for one in run.of(StepFinished)}
 
 
 async def test_the_example_asks_whether_its_tool_may_run_and_books() -> None:

@@ -231,9 +231,10 @@ def _print_outcome(console: Console, outcome: dict[str, Any], *, as_json: bool) 
     else:
         metrics = outcome["result"].get("metrics", {})
         usage = metrics.get("usage", {})
+        cycles = f"{counted(metrics['cycles'], 'cycle')} · " if metrics.get("cycles") else ""  # a guest's run has none
         console.print(
             Text(
-                f"\n{outcome['result'].get('stop_reason')} · {counted(metrics.get('cycles', 0), 'cycle')} · "
+                f"\n{outcome['result'].get('stop_reason')} · {cycles}"
                 f"{usage.get('inputTokens', 0)} + {usage.get('outputTokens', 0)} tokens",
                 style="dim",
             )

@@ -23,7 +23,14 @@ from playhead.runtime.core.children import child_messages
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.fork_gap import ForkGap
-from playhead.runtime.core.guest_words import is_of_a_guest, is_told_elsewhere, said_in, who_said
+from playhead.runtime.core.guest_words import (
+    handover_in,
+    is_of_a_guest,
+    is_told_elsewhere,
+    said_in,
+    spoken_within,
+    who_said,
+)
 from playhead.runtime.core.hook_words import hook_message, hook_words
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.owner_changes import OwnerChanges
@@ -33,6 +40,7 @@ from playhead.runtime.core.records import (
     ChildStarted,
     ContextReduced,
     Entry,
+    EventEmitted,
     HookDecided,
     MessageAdded,
     ModelFailed,
@@ -88,6 +96,7 @@ class RunView:
         self._lanes: dict[str, str] = {}  # of a guest's run: the names of tools by the lanes of their calls
         self._guest = False
         self._streamed = ""  # of the last answer of a model
+        self._within: tuple[str, str] | None = None  # which agent within a guest speaks, and what it has said so far
         self._progress_of: int | None = None  # the tool call whose values are on the last line
         self._waits_for: str | None = None
         self._waiting = False
@@ -131,7 +140,11 @@ class RunView:
         silent = time.monotonic() - self._silent_since
         if self._waits_for is None or silent < _QUIET_S:
             return None
-        return f"{_SPINNER[int(silent * 10) % len(_SPINNER)]} {self._waits_for} · {silent:.0f} s"
+        spinner = _SPINNER[int(silent * 10) % len(_SPINNER)]
+        if self._within is None:
+            return f"{spinner} {self._waits_for} · {silent:.0f} s"
+        head, said = f"{spinner} {self._within[0]}: ", printable(" ".join(self._within[1].split()))
+        return head + said[-max(1, self._about.width - 1 - len(head)) :]
 
     def clear(self) -> None:
         """Remove the line of `tick`; the next output takes its place."""
@@ -175,7 +188,7 @@ class RunView:
                 self._say(event["data"])
         elif "reasoningText" in event:
             self._think(event["reasoningText"])
-        elif "retracted" in event:
+        elif "retracted" in event and event["text"]:  # a call of tools that broke off had no text
             self.note(f"[withdrawn: {short(event['text'])}]", style="yellow")
 
     def _say(self, text: str) -> None:
@@ -235,16 +248,31 @@ class RunView:
         match record:
             case ModelStarted():
                 self._streamed = ""
+                if record.lane:  # of a guest: two answers may follow one another without a message between them
+                    self._begin(None)
             case ToolStarted(lane=lane) if lane:
                 self._lanes[lane] = record.tool_use["name"]
+            case EventEmitted():
+                self._hear(spoken_within(record))
+                if told := handover_in(record):
+                    self.note(f"[{told}]", style="yellow")
             case ToolProgressed():
+                self._hear(spoken_within(record))
                 return is_told_elsewhere(record)
             case StepFinished():
+                self._within = None
                 if record.ends_call and (said := said_in(record)):
                     self.note(f"… {who_said(record.key, self._lanes)}: {short(said)}")
             case _:
                 pass
         return False
+
+    def _hear(self, piece: tuple[str, str] | None) -> None:
+        """Keep what an agent within a guest says for the line of `tick`, until its whole answer is shown."""
+        if piece is not None:
+            who, said = piece
+            before = self._within[1] if self._within is not None and self._within[0] == who else ""
+            self._within = who, before + said
 
     def _remark_step(self, entry: Entry) -> None:
         """Show a record of the model or of a tool."""

@@ -26,7 +26,8 @@ def where_they_part(found: RunDiff) -> str:
 def numbers(run: RunSummary, cost: float | None = None) -> str:
     """A run in numbers, in one line."""
     tokens = f"{run.usage.get('inputTokens', 0)} + {run.usage.get('outputTokens', 0)} tokens"
-    counts = f"{counted(run.cycles, 'cycle')}, {counted(run.tool_calls, 'tool call')}, {counted(run.records, 'record')}"
+    cycles = f"{counted(run.cycles, 'cycle')}, " if run.cycles else ""  # a guest's run has none
+    counts = f"{cycles}{counted(run.tool_calls, 'tool call')}, {counted(run.records, 'record')}"
     paid = "" if cost is None else f", cost {cost:.6g}"
     own = f", with the model {short(run.model)}" if run.model is not None else ""
     own += f", with the system prompt {short(run.system_prompt)}" if run.system_prompt is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -9,7 +10,19 @@ from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.foreign_chunks import foreign_text, of_chunk
 from playhead.runtime.core.records import Entry, EventEmitted, StepFinished, ToolProgressed
 
-__all__ = ["is_of_a_guest", "is_told_elsewhere", "said_in", "text_of", "usage_in", "who_said"]
+__all__ = [
+    "handover_in",
+    "is_of_a_guest",
+    "is_told_elsewhere",
+    "said_in",
+    "spoken_within",
+    "text_of",
+    "usage_in",
+    "who_said",
+]
+
+_OF_A_SCOPE: Final = re.compile(r"^within:([^#]*?)(#.*)?(~\d+)?$")
+"""The part of a key that `GuestContext.within` makes of a name; what follows a # is for the key alone."""
 
 _OF_AN_AGENT: Final = frozenset(
     {"data", "delta", "event", "init_event_loop", "message", "start", "start_event_loop", "tool_stream_event"}
@@ -34,6 +47,32 @@ def text_of(chunk: Chunk) -> str:
     return str(delta["text"]) if "text" in delta else foreign_text(item)
 
 
+def handover_in(record: EventEmitted) -> str:
+    """Which agents or nodes of a guest go on in place of which, if its event tells that; else empty."""
+    match record.event:
+        case {"type": "multiagent_handoff", "from_node_ids": [*before], "to_node_ids": [*after]}:
+            pass
+        case {"name": "handoff_occured", "item": {"source_agent": {"name": one}, "target_agent": {"name": other}}}:
+            before, after = [one], [other]
+        case _:
+            return ""
+    hands = "hands" if len(before) == 1 else "hand"
+    return f"{', '.join(map(str, before))} {hands} over to {', '.join(map(str, after))}" if before and after else ""
+
+
+def spoken_within(record: EventEmitted | ToolProgressed) -> tuple[str, str] | None:
+    """Which agent within a guest speaks, and the piece that it says now, if the record tells that."""
+    if isinstance(record, ToolProgressed):
+        if is_told_elsewhere(record) and isinstance(said := record.data.get("data"), str):
+            return record.tool_use["name"], said
+        return None
+    match record.event:
+        case {"type": "multiagent_node_stream", "node_id": node, "event": {"data": str(said)}}:
+            return str(node), said
+        case _:
+            return None
+
+
 def said_in(record: StepFinished) -> str:
     """The text of a model call that is whole in its end."""
     items = cast("list[Any]", record.value) if isinstance(record.value, list) else []
@@ -51,4 +90,5 @@ def who_said(key: str, names: Mapping[str, str]) -> str:
     """Whose model call it is: the nodes and the tools in which it was made. `names` has the names of tools by their lanes."""
     parts = key.split("/")[1:-1]
     lanes = ["/" + "/".join(parts[: number + 1]) for number in range(len(parts))]
-    return " / ".join(names.get(lane, part) for lane, part in zip(lanes, parts, strict=True))
+    told = [names.get(lane, part) for lane, part in zip(lanes, parts, strict=True)]
+    return " / ".join(_OF_A_SCOPE.sub(r"\1", part) for part in told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from playhead.runtime.core.guest_words import is_of_a_guest
 from playhead.runtime.core.records import (
     ContextReduced,
     Entry,
@@ -13,6 +14,7 @@ from playhead.runtime.core.records import (
     RunHandedOver,
     RunPaused,
     RunSubmitted,
+    StepFinished,
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
@@ -34,8 +36,10 @@ class OwnerChanges:
 
     def __init__(self) -> None:
         self._worker = ""
-        self._tools: dict[int, tuple[str, int]] = {}
+        self._tools: dict[int | str, tuple[str, int]] = {}  # by the index in the batch; a guest's by their lanes
         self._call: int | None = None
+        self._lane = ""  # of that call, if it is a guest's
+        self._guest = False
         self._fork: tuple[str, int] | None = (
             None  # the parent and its last record here; None after the fork's first claim
         )
@@ -44,6 +48,7 @@ class OwnerChanges:
     def feed(self, entry: Entry) -> str:
         """Take a record in. Returns what to say of it: empty, except for the first claim of a fork and of later owners."""
         record = entry.record
+        self._guest = self._guest or is_of_a_guest(entry)
         match record:
             case RunSubmitted():
                 fork = record.options.get("fork")
@@ -55,11 +60,14 @@ class OwnerChanges:
             case RunPaused():
                 self._left = "goes on after the pause"
             case ToolStarted():
-                self._tools[record.index] = record.tool_use["name"], entry.seq
+                self._tools[record.lane or record.index] = record.tool_use["name"], entry.seq
             case ToolFinished() | ToolInterrupted():
-                self._tools.pop(record.index, None)
+                self._tools.pop(record.lane or record.index, None)
             case ModelStarted():
-                self._call = entry.seq
+                self._call, self._lane = entry.seq, record.lane
+            case StepFinished():
+                if record.ends_call and record.key == self._lane:
+                    self._call = None
             case ModelRetried() | ModelFailed() | MessageAdded() | ContextReduced():
                 self._call = None
             case _:
@@ -68,7 +76,7 @@ class OwnerChanges:
 
     def _claimed(self, entry: Entry, record: RunClaimed) -> str:
         former, left = self._worker, self._left
-        ran = doing(list(self._tools.values()), self._call)
+        ran = self._ran()
         self._worker, self._left = record.worker, ""
         self._tools.clear()
         if self._fork is not None and entry.seq > self._fork[1]:
@@ -80,9 +88,15 @@ class OwnerChanges:
         if left:
             return f"{record.worker} {left}, owner {entry.epoch}"
         if former == record.worker:
-            again = f"{former} was cut off or started again while {ran} ran"
+            again = f"{former} was cut off or started again{ran}"
             return f"{again}; it takes the run over itself, owner {entry.epoch}"
         return (
-            f"{former or 'the former worker'} died or was cut off while {ran} ran; {record.worker} takes the run over, "
+            f"{former or 'the former worker'} died or was cut off{ran}; {record.worker} takes the run over, "
             f"owner {entry.epoch}"
         )
+
+    def _ran(self) -> str:
+        """What the former owner did, in words; of a guest's calls within others and its own code the log does not have the start."""
+        if self._guest and not self._tools and self._call is None:
+            return ""
+        return f" while {doing(list(self._tools.values()), self._call)} ran"

@@ -13,8 +13,9 @@ from typing import Any
 
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.fork_gap import ForkGap
+from playhead.runtime.core.guest_words import is_of_a_guest
 from playhead.runtime.core.overrides import OVERRIDES
-from playhead.runtime.core.records import Entry, Record, RunSubmitted
+from playhead.runtime.core.records import Entry, Record, RunCancelled, RunCompleted, RunSubmitted
 from playhead.runtime.core.run_acts import Acts, RunAct
 
 __all__ = ["ActPair", "Differ", "RunDiff", "RunSummary", "run_diff"]
@@ -144,14 +145,17 @@ class _Side:
         self.acts = Acts()
         self.ahead: deque[Entry] = deque()
         self._first: Record | None = None
+        self._last: Record | None = None
         self._records = 0
         self._at = 0
         self._gap = ForkGap()
+        self._guest = False
 
     def add(self, entry: Entry) -> None:
         self.acts.add(entry)
         self._gap.add(entry)
-        self._first = self._first or entry.record
+        self._first, self._last = self._first or entry.record, entry.record
+        self._guest = self._guest or is_of_a_guest(entry)
         self._records, self._at = self._records + 1, entry.record.at
 
     def summary(self, did: Sequence[RunAct]) -> RunSummary:
@@ -172,10 +176,16 @@ class _Side:
             cycles=max((act.cycle for act in did), default=0),
             model_calls=sum(act.calls for act in did),
             tool_calls=sum(act.kind == "tool" for act in did),
-            usage=dict(usage),
+            usage=self._guests_usage() or dict(usage),
             usage_by={definition: dict(tokens) for definition, tokens in usage_by.items()},
             made=self.acts.made,
         )
+
+    def _guests_usage(self) -> dict[str, int]:
+        """The tokens that a guest told at its end: its records need not tell those of each call."""
+        if not self._guest or not isinstance(self._last, RunCompleted | RunCancelled):
+            return {}
+        return dict(self._last.result.get("metrics", {}).get("usage", {}))
 
 
 def _same_record(left: Record, right: Record) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from playhead.runtime.core.children import child_messages
 from playhead.runtime.core.converse import ContentBlock
-from playhead.runtime.core.guest_words import is_told_elsewhere, said_in, text_of, who_said
+from playhead.runtime.core.guest_words import handover_in, is_told_elsewhere, said_in, text_of, who_said
 from playhead.runtime.core.hook_words import hook_words
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.owner_changes import OwnerChanges
@@ -19,6 +19,7 @@ from playhead.runtime.core.records import (
     ChildStarted,
     ContextReduced,
     Entry,
+    EventEmitted,
     HookDecided,
     MessageAdded,
     ModelChunk,
@@ -172,8 +173,11 @@ class Transcript:
         shown = [item.text for item in self.items[self._call :] if item.kind == "text" and item.withdrawn is None]
         return not self._guest or "".join(texts) == "".join(shown)
 
-    def _step(self, seq: int, record: StepFinished) -> None:
-        if record.ends_call and (said := said_in(record)):
+    def _of_guest(self, seq: int, record: StepFinished | EventEmitted) -> None:
+        if isinstance(record, EventEmitted):
+            if told := handover_in(record):
+                self._put(seq, "note", told)
+        elif record.ends_call and (said := said_in(record)):
             self._put(seq, "progress", who_said(record.key, self._lanes), said)
 
     def _note(self, entry: Entry, change: str) -> None:
@@ -182,8 +186,8 @@ class Transcript:
             case ToolStarted():
                 self._lanes[record.lane] = record.tool_use["name"]
                 self._put(seq, "call", record.tool_use["name"], json_line(record.tool_use["input"], other=str))
-            case StepFinished():
-                self._step(seq, record)
+            case StepFinished() | EventEmitted():
+                self._of_guest(seq, record)
             case ToolProgressed() if is_told_elsewhere(record):
                 pass
             case ToolProgressed():

@@ -12,6 +12,7 @@ from playhead.client.cli.run_view import RunView
 from playhead.runtime.core.records import (
     CALL_FAILED,
     Entry,
+    EventEmitted,
     ModelFailed,
     ModelRetried,
     ModelStarted,
@@ -48,6 +49,41 @@ def test_a_terminal_gets_the_text_as_it_streams(capsys: pytest.CaptureFixture[st
     out, err = shown(eventful(), capsys)
     assert out == " word 0 word 1 word 2 word 3 word 4\nLet me look.\nIt rains in Paris.\n"
     assert "[withdrawn: word 0 word 1 word 2 word 3 word 4]" in err
+
+
+def test_a_call_that_broke_off_before_a_text_is_not_said_to_be_withdrawn(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    run = Eventful()
+    run.opening("How is Paris?")
+    run.add(ModelStarted(at=0))
+    run.chunks([{"messageStart": {"role": "assistant"}}])
+    run.add(RunClaimed(at=0, worker="w2"), ModelRetried(at=0, reason="its worker stopped half-way", supersedes=(5, 6)))
+    _, err = shown(run.entries, capsys)
+    assert [line for line in err if "withdrawn" in line] == []
+    assert "[asking the model again: its worker stopped half-way]" in err
+
+
+def test_what_a_node_of_a_graph_says_is_on_the_line_of_what_is_waited_for(monkeypatch: pytest.MonkeyPatch):
+    lines: list[str] = []
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("playhead.client.cli.run_view._QUIET_S", 0.0)
+    monkeypatch.setattr(RunView, "_print_in_line", lambda _, line: lines.append(str(line)))
+    run = Eventful()
+    run.opening("How is Paris?")
+    stream = {"type": "multiagent_node_stream", "node_id": "writer"}
+    for word in ("It rains ", "in Paris, ", "and it will rain."):
+        run.add(EventEmitted(at=0, event={**stream, "event": {"data": word}}, lane="node writer"))
+    view = RunView("r")
+    for entry in run.entries:
+        view.feed(entry)
+        view.tick()
+    assert [line.partition(" ")[2] for line in lines[-2:]] == [
+        "writer: It rains in Paris,",
+        "writer: s in Paris, and it will rain.",
+    ]
 
 
 def test_a_pipe_gets_the_whole_message_that_a_cursor_lies_in(capsys: pytest.CaptureFixture[str]):

@@ -89,7 +89,7 @@ def _called(tool: Any, call: Callable[[Any, str], Awaitable[Any]]) -> Callable[[
         if ctx is None:
             return await call(tool_context, arguments)
         if getattr(tool, "_agent_instance", None) is not None:
-            with ctx.within(use_id):
+            with ctx.within(f"{tool.name}#{use_id}"):
                 return await call(tool_context, arguments)
         use = {"name": tool.name, "input": forms.input_of(arguments), "toolUseId": use_id}
         return await ctx.tool(use, do, shared=tool_context.context)
@@ -112,7 +112,7 @@ class _Runner(AgentRunner):
 @contextmanager
 def _within(agent: Agent[Any], given: dict[str, Any]) -> Generator[Any]:
     ctx = current_context()
-    with nullcontext() if ctx is None else ctx.within(f"run of {agent.name}"):
+    with nullcontext() if ctx is None else ctx.within(agent.name):
         yield given if ctx is None else {**given, "run_config": recorded_config(given.get("run_config"), ctx)}
 
 
