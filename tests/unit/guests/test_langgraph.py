@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 import threading
+import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.cache.memory import InMemoryCache as InMemoryNodeCache
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
@@ -25,6 +27,7 @@ from langgraph.types import Command, interrupt
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.records import (
     Entry,
+    EventEmitted,
     MessageAdded,
     ModelRetried,
     ModelStarted,
@@ -222,9 +225,37 @@ async def test_a_breakpoint_of_the_graph_asks_whether_to_go_on() -> None:
     assert run.end.result["message"]["content"] == [{"text": "human: 'go'"}]
 
 
+class Elsewhere(BaseCheckpointSaver[int]):
+    """A checkpointer that keeps a state beside the log."""
+
+
+async def test_the_log_takes_the_place_of_a_saver_in_memory() -> None:
+    saver = InMemorySaver()
+    run = Owners(LangGraphGuest(talk().copy({"checkpointer": saver})))
+    await run.to_the_end()
+    assert run.end.result["message"]["content"] == [{"text": "human: 'go'"}]
+    assert saver.storage == {}
+
+
+async def test_a_handoff_may_make_up_the_id_of_its_tool_call() -> None:
+    def hands_back(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [ToolMessage("back", tool_call_id=str(uuid.uuid4()))]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("hands_back", hands_back)
+    graph.add_edge(START, "hands_back")
+    guest = LangGraphGuest(graph.compile(), name="graph")
+    whole = Owners(guest)
+    await whole.to_the_end()
+    cut = next(one.seq for one in whole.log if isinstance(one.record, EventEmitted))
+    again = Owners(guest, whole.log[:cut])
+    await again.to_the_end()
+    assert (again.end.type, len(again.of(EventEmitted))) == ("run.completed", 1)
+
+
 def test_what_would_restore_a_part_of_the_log_is_refused_with_what_takes_its_place() -> None:
     with pytest.raises(ValueError, match=r"named has a checkpointer.*session_id="):
-        LangGraphGuest(lambda: talk().copy({"checkpointer": InMemorySaver()}), name="named")
+        LangGraphGuest(lambda: talk().copy({"checkpointer": Elsewhere()}), name="named")
     with pytest.raises(ValueError, match=r"named has a cache.*without cache="):
         LangGraphGuest(lambda: talk().copy({"cache": InMemoryNodeCache()}), name="named")
     set_llm_cache(InMemoryCache())
@@ -266,6 +297,7 @@ class Price:
 def test_what_a_tool_gives_is_kept_only_if_reading_it_runs_no_code_that_the_log_names() -> None:
     command = Command(update={"seen": {1, 2}}, goto="next")
     assert loaded(stored(command)) == command
+    assert stored(command)["told"] == "Command to next", "which is what people read"
     for value in (Price(1), Command(update={"price": Price(1)})):
         with pytest.raises(EncodingError, match="cannot be kept in the log: return text"):
             stored(value)

@@ -57,7 +57,8 @@ def handover_in(record: EventEmitted) -> str:
         case _:
             return ""
     hands = "hands" if len(before) == 1 else "hand"
-    return f"{', '.join(map(str, before))} {hands} over to {', '.join(map(str, after))}" if before and after else ""
+    left, right = (", ".join(sorted(map(str, one))) for one in (before, after))  # Strands has them as sets
+    return f"{left} {hands} over to {right}" if left and right else ""
 
 
 def spoken_within(record: EventEmitted | ToolProgressed) -> tuple[str, str] | None:

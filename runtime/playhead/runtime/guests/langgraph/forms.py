@@ -92,12 +92,12 @@ def shown(value: Any) -> Any:
         value = value.model_dump()
     if isinstance(value, Mapping):
         return {str(name): shown(item) for name, item in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, list | tuple | Set):
-        items = [shown(item) for item in cast("list[Any]", value)]
-        return sorted(items, key=str) if isinstance(value, Set) else items
-    return (
-        value if isinstance(value, str) else _ADDRESS.sub("", told) if isinstance(told := plain(value), str) else told
-    )
+    if isinstance(value, list | tuple):
+        return [shown(item) for item in cast("list[Any]", value)]
+    if isinstance(value, Set):
+        return sorted((shown(item) for item in cast("Set[Any]", value)), key=str)
+    told = plain(value)
+    return _ADDRESS.sub("", told) if isinstance(told, str) and not isinstance(value, str) else told
 
 
 def input_of(given: Any) -> dict[str, Any]:
@@ -126,11 +126,17 @@ def stored(value: Any) -> Any:
     except NotPlainError:
         kept = _SERDE.dumps_typed(value)
         if _SERDE.loads_typed(kept) == value:
-            return {"langgraph_value": list(kept)}
+            return {"told": _told(value), "langgraph_value": list(kept)}
     raise EncodingError(
         f"a {type(value).__name__} cannot be kept in the log: return text, plain data, messages, or LangGraph's Command or "
         "Send of these"
     )
+
+
+def _told(value: object) -> str:
+    """What it is, for people: of a `Command` or a `Send` where it goes."""
+    goes = getattr(value, "goto", None) or getattr(value, "node", None)
+    return f"{type(value).__name__} to {goes}" if isinstance(goes, str) else type(value).__name__
 
 
 def loaded(value: Any) -> Any:

@@ -36,7 +36,7 @@ class LangGraphGuest(MadeGuest):
 
     Raises:
         TypeError: If `source` is neither, or the function returns something else.
-        ValueError: If the graph has a checkpointer or a cache, if it has no `messages` and there is no `input`, or if the name
+        ValueError: If the graph has a checkpointer other than an `InMemorySaver`, or a cache, if it has no `messages` and there is no `input`, or if the name
             is invalid.
         AgentFactoryError: If the function raises.
     """
@@ -44,7 +44,7 @@ class LangGraphGuest(MadeGuest):
     kinds: ClassVar[tuple[type, ...]] = (Pregel,)
     told = "a compiled graph of LangGraph"
     distribution = "langgraph"
-    varies: ClassVar[frozenset[str]] = VARIES | {"id"}
+    varies: ClassVar[frozenset[str]] = VARIES | {"id", "tool_call_id"}  # prebuilt handoffs make them up
 
     def __init__(
         self,
@@ -62,7 +62,9 @@ class LangGraphGuest(MadeGuest):
         Raises:
             ValueError: The message says what to do instead.
         """
-        if agent.checkpointer:
+        if agent.checkpointer and not isinstance(
+            agent.checkpointer, InMemorySaver
+        ):  # that one restores nothing elsewhere
             raise ValueError(
                 f"{self.name} has a checkpointer, which would restore a part of what the log restores: compile the graph "
                 "without one, and pass session_id= to the run"
