@@ -297,7 +297,7 @@ class Price:
 def test_what_a_tool_gives_is_kept_only_if_reading_it_runs_no_code_that_the_log_names() -> None:
     command = Command(update={"seen": {1, 2}}, goto="next")
     assert loaded(stored(command)) == command
-    assert stored(command)["told"] == "Command to next", "which is what people read"
+    assert stored(command)["is"] == "Command to next", "which is what people read"
     for value in (Price(1), Command(update={"price": Price(1)})):
         with pytest.raises(EncodingError, match="cannot be kept in the log: return text"):
             stored(value)
