@@ -25,6 +25,14 @@ from playhead.runtime.models import ScriptedModel, text_call
 
 __all__ = ["host", "measure"]
 
+_FRAMEWORKS: Final = {
+    "pydantic-ai": "a pydantic-ai agent",
+    "openai-agents": "an openai-agents agent",
+    "langgraph": "a LangGraph graph",
+}
+"""The frameworks of `bench.frameworks`, which takes seconds to import, and what their agents are called."""
+
+_ALONE: Final = " alone"
 _RATE: Final = 50.0
 """Chunks a second of each of the runs that are paced."""
 
@@ -33,12 +41,12 @@ _TAKEOVER_RECORDS: Final = 20_000
 _WARM_S: Final = 1.0
 
 
-async def _per_event(stream: Any, count: int, name: str) -> float:
+async def _per_event(stream: Any, count: int, name: str = "") -> float:
     gc.collect()
     began, seen = cpu_seconds(), 0
     async with aclosing(stream) as items:
         async for event in items:
-            seen += name in event
+            seen += not name or name in event
     assert seen == count, f"{seen} of {count} chunks came"
     return (cpu_seconds() - began) / count * 1e6
 
@@ -54,6 +62,12 @@ async def _chunks(what: str, count: int) -> float:
         case "strands alone":
             agent = importlib.import_module("strands").Agent(model=hosted.strands_model(count), callback_handler=None)
             return await _per_event(agent.stream_async("go"), count, "data")
+        case framework if framework.removesuffix(_ALONE) in _FRAMEWORKS:
+            made = importlib.import_module("bench.frameworks").FRAMEWORKS[framework.removesuffix(_ALONE)]
+            alone = framework.endswith(_ALONE)
+            return await _per_event(
+                made.alone(count) if alone else hosted.events(made.guest(count)), count, "" if alone else "data"
+            )
         case _:
             own = Agent(ScriptedModel([text_call(" ".join(["token"] * count))]), callback_handler=None)
             return await _per_event(own.stream_async("go"), count, "data")
@@ -116,6 +130,7 @@ async def measure(bench: Bench, sizes: Sizes, say: Callable[[str], None]) -> lis
     del bench
     async with child(host, {}, uvloop=True) as process:
         figures = await _of_chunks(process, sizes, say)
+        figures += await _of_frameworks(process, sizes, say)
         figures += await _of_takeovers(process, sizes, say)
         return figures + await _of_runs(process, sizes, say)
 
@@ -135,6 +150,21 @@ async def _of_chunks(process: Child, sizes: Sizes, say: Callable[[str], None]) -
         strands.beside(us["strands alone"], "Strands without a host", target=at_most(40)),
         strands.beside(us["own"], "playhead's own loop, with its projection", called="beside the own loop"),
     ]
+
+
+async def _of_frameworks(process: Child, sizes: Sizes, say: Callable[[str], None]) -> list[Figure]:
+    count = min(5_000, sizes.loop_chunks)  # what LangGraph alone does for a chunk grows with their number
+    figures: list[Figure] = []
+    for name, agent in _FRAMEWORKS.items():
+        say(f"hosting: {name}, {sizes.rounds} rounds")
+        us: dict[str, list[float]] = {name: [], name + _ALONE: []}
+        for _ in range(sizes.rounds):
+            for what, rounds in us.items():
+                rounds.append(await process.ask("chunks", what=what, count=count))
+        told = f"CPU per chunk of {agent}"
+        figure = of_rounds("hosting", told, us[name], "µs", target=at_most(40), note=f"{count:,} chunks in a burst")
+        figures.append(figure.beside(us[name + _ALONE], f"{name} without a host", target=at_most(40)))
+    return figures
 
 
 async def _of_takeovers(process: Child, sizes: Sizes, say: Callable[[str], None]) -> list[Figure]:
