@@ -128,10 +128,11 @@ class GuestContext:
             stream: Asks. Its items are plain data or pydantic models, which become dicts.
             name: Names it in the log, where calls are made side by side in any order, as in threads: those with one name
                 come in the same order each time.
-            form: How items that are objects of a framework are stored. The code gets the objects.
+            form: How items that are objects of a framework are stored; what in them is not plain data becomes it, as by
+                `plain`. The code gets the objects.
 
         Raises:
-            EncodingError: If an item is not plain data.
+            EncodingError: If an item is not plain data, and there is no `form`.
         """
         return self._models.stream(request, stream, name=name, form=form)
 
@@ -143,6 +144,7 @@ class GuestContext:
         on_unknown_outcome: OnUnknownOutcome = "retry",
         shared: object = None,
         asks: Asks | None = None,
+        form: Form | None = None,
     ) -> Any:
         """What a tool call gives: `do()` is called when its start is stored, and never again once its result is.
 
@@ -155,13 +157,16 @@ class GuestContext:
             asks: Two functions. The first says of an exception of `do` what it asks a human, as interrupts: then the call has
                 not ended, and is made again, by another `tool`, when there is a response. After a takeover it asks again. The
                 second makes such an exception of recorded interrupts: `verify` does not call `do`.
+            form: How a value is stored that is an object of a framework. The code gets what is loaded again, also the first time.
 
         Raises:
             EncodingError: If the value is not plain data.
             OutcomeUnknownError: See `on_unknown_outcome`.
         """
         self._recorder.check_cancelled()
-        return await self._tools.call(call, do, on_unknown_outcome=on_unknown_outcome, shared=shared, asks=asks)
+        made = do if form is None else _dumped(do, form)
+        given = await self._tools.call(call, made, on_unknown_outcome=on_unknown_outcome, shared=shared, asks=asks)
+        return given if form is None else form.load(given)
 
     @contextmanager
     def within(self, name: str) -> Generator[None]:
@@ -219,6 +224,13 @@ class GuestContext:
         taken = list(self._recorder.steers)
         self._recorder.steers.clear()
         return taken
+
+
+def _dumped(do: Callable[[], Awaitable[Any]], form: Form) -> Callable[[], Awaitable[Any]]:
+    async def dumped() -> Any:
+        return form.dump(await do())
+
+    return dumped
 
 
 CONTEXT: ContextVar[GuestContext | None] = ContextVar("playhead_guest_context", default=None)

@@ -32,17 +32,17 @@ VARIES: Final = frozenset({"timestamp", "tracking_id"})
 
 
 class Form(NamedTuple):
-    """How the items of a model's stream are stored that are objects of a framework.
+    """How objects of a framework are stored: the items of a model's stream, or what a tool gives.
 
     Attributes:
-        dump: An item as plain data; what in it is none becomes it, as by `plain`.
-        load: The item again.
-        usage: The tokens that an item tells of, as for `usage_of`; None if it tells of none.
+        dump: An object as plain data.
+        load: The object again.
+        usage: The tokens that an item of a stream tells of, as for `usage_of`; None if it tells of none.
     """
 
     dump: Callable[[Any], Any]
     load: Callable[[Any], Any]
-    usage: Callable[[Any], Any]
+    usage: Callable[[Any], Any] = lambda item: None
 
 
 def usage_of(taken: Any) -> dict[str, int]:

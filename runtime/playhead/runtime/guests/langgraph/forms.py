@@ -6,7 +6,9 @@ import base64
 import re
 import uuid
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from typing import Any, Final, cast
 
 from langchain_core.messages import (
@@ -32,10 +34,9 @@ __all__ = [
     "asked_of",
     "content_of",
     "input_of",
-    "loaded_result",
     "message_of",
+    "result_form",
     "shown",
-    "stored_result",
     "whole",
 ]
 
@@ -102,16 +103,11 @@ def shown(value: Any) -> Any:
 
 def input_of(given: Any) -> dict[str, Any]:
     """What a tool is called with, without what the framework adds, such as the state of the graph."""
-    fields = cast("dict[str, Any]", given) if isinstance(given, dict) else {"input": given}
-    return {name: value for name, value in fields.items() if _is_plain(value)}
-
-
-def _is_plain(value: object) -> bool:
-    try:
-        plain_strict(value)
-    except NotPlainError:
-        return False
-    return True
+    told: dict[str, Any] = {}
+    for name, value in (cast("dict[str, Any]", given) if isinstance(given, dict) else {"input": given}).items():
+        with suppress(NotPlainError):
+            told[name] = plain_strict(value)
+    return told
 
 
 def stored(value: Any) -> Any:
@@ -126,7 +122,7 @@ def stored(value: Any) -> Any:
     except NotPlainError:
         kept = _SERDE.dumps_typed(value)
         if _SERDE.loads_typed(kept) == value:
-            return {"told": _told(value), "langgraph_value": list(kept)}
+            return {"is": _told(value), "langgraph_value": list(kept)}
     raise EncodingError(
         f"a {type(value).__name__} cannot be kept in the log: return text, plain data, messages, or LangGraph's Command or "
         "Send of these"
@@ -150,18 +146,15 @@ def loaded(value: Any) -> Any:
             return value
 
 
-def stored_result(value: Any, *, name: str, use_id: str) -> Any:
-    """What a tool gives, as plain data: that of the usual message is its text."""
-    if isinstance(value, ToolMessage) and value == loaded_result(value.content, name=name, use_id=use_id):
-        return value.content
-    return stored(value)
+def result_form(name: str, use_id: str) -> Form:
+    """The form of what that call of a tool gives: the usual message is stored as its text."""
+    usual = partial(ToolMessage, name=name, tool_call_id=use_id)
 
+    def dump(value: Any) -> Any:
+        is_usual = isinstance(value, ToolMessage) and isinstance(value.content, str) and value == usual(value.content)
+        return value.content if is_usual else stored(value)
 
-def loaded_result(value: Any, *, name: str, use_id: str) -> Any:
-    """What the tool gave. One that is called by an id gives a message."""
-    if use_id and isinstance(value, str):
-        return ToolMessage(value, name=name, tool_call_id=use_id)
-    return loaded(value)
+    return Form(dump, lambda said: usual(said) if use_id and isinstance(said, str) else loaded(said))
 
 
 def content_of(message: Message) -> Any:

@@ -32,46 +32,83 @@ def _here() -> GuestContext | None:
     return None if GIVEN.get() is None else recording()
 
 
-def _astream(astream: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
-    def recorded(self: BaseChatModel, input: Any, *given: Any, **options: Any) -> AsyncIterator[Any]:  # noqa: A002
-        ctx, asks = _here(), partial(astream, self, input, *given, **options)
-        return asks() if ctx is None else _answer(ctx, self, input, asks, _place())
-
-    return recorded
+_Call = partial[Any]
+"""A call of a model or a tool, with it and all that it was called with."""
 
 
-def _ainvoke(ainvoke: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def recorded(self: BaseChatModel, *given: Any, **options: Any) -> Any:
-        if _here() is None:
-            return await ainvoke(self, *given, **options)
-        return forms.whole([chunk async for chunk in self.astream(*given, **options)])
+def _hosted(record: Callable[[GuestContext, _Call], Any]) -> Callable[[Any], Callable[..., Any]]:
+    """Puts `record` in the place of a method, in graphs' runs."""
 
-    return recorded
+    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+        def seam(*given: Any, **options: Any) -> Any:
+            ctx, asks = _here(), partial(method, *given, **options)
+            return asks() if ctx is None else record(ctx, asks)
 
+        return seam
 
-def _stream(stream: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    def recorded(self: BaseChatModel, input: Any, *given: Any, **options: Any) -> Iterator[Any]:  # noqa: A002
-        ctx, asks, place = _here(), partial(stream, self, input, *given, **options), _place()
-        if ctx is None:
-            return asks()
-        return iter(ctx.wait(lambda: _all(_answer(ctx, self, input, lambda: _in_thread(asks()), place))))
-
-    return recorded
+    return wrap
 
 
-def _invoke(invoke: Callable[..., Any]) -> Callable[..., Any]:
-    def recorded(self: BaseChatModel, *given: Any, **options: Any) -> Any:
-        if _here() is None:
-            return invoke(self, *given, **options)
-        return forms.whole(list(self.stream(*given, **options)))
-
-    return recorded
+def _answer(ctx: GuestContext, call: _Call, asks: Callable[[], AsyncIterator[Any]]) -> AsyncGenerator[Any, None]:
+    asked = forms.asked_of(call.args[0], _input(call))
+    return ctx.model(asked, apart(asks), name=_place(), form=forms.CHUNK)
 
 
-def _answer(
-    ctx: GuestContext, model: BaseChatModel, asked: Any, asks: Callable[[], AsyncIterator[Any]], place: str
-) -> AsyncGenerator[Any, None]:
-    return ctx.model(forms.asked_of(model, asked), apart(asks), name=place, form=forms.CHUNK)
+def _astream(ctx: GuestContext, call: _Call) -> AsyncIterator[Any]:
+    return _answer(ctx, call, call)
+
+
+def _stream(ctx: GuestContext, call: _Call) -> Iterator[Any]:
+    return iter(ctx.wait(lambda: _all(_answer(ctx, call, lambda: _in_thread(call())))))
+
+
+async def _ainvoke(ctx: GuestContext, call: _Call) -> Any:
+    del ctx
+    return forms.whole(await _all(call.args[0].astream(*call.args[1:], **call.keywords)))
+
+
+def _invoke(ctx: GuestContext, call: _Call) -> Any:
+    del ctx
+    return forms.whole(list(call.args[0].stream(*call.args[1:], **call.keywords)))
+
+
+def _arun(ctx: GuestContext, call: _Call) -> Awaitable[Any]:
+    return _tool_call(ctx, call, call)
+
+
+def _run(ctx: GuestContext, call: _Call) -> Any:
+    return ctx.wait(lambda: _tool_call(ctx, call, lambda: asyncio.to_thread(call)))
+
+
+async def _tool_call(ctx: GuestContext, call: _Call, do: Callable[[], Awaitable[Any]]) -> Any:
+    """Make a tool call. A node that is run again, because a human has responded or its policy says so, calls no tool again that
+    has given its result there.
+    """
+    tool, place, use_id, done = call.args[0], _place(), str(call.keywords.get("tool_call_id") or ""), GIVEN.get()
+    assert done is not None, "as `_here` has found"
+    if not use_id or (place, use_id) not in done:
+        use = {
+            "name": tool.name,
+            "input": forms.input_of(_input(call)),
+            "toolUseId": use_id or f"{tool.name} in {place}",
+        }
+        form, asks = forms.result_form(tool.name, use_id), (partial(_asked, tool), _asks)
+        done[place, use_id] = await ctx.tool(use, do, asks=asks, form=form)
+    return done[place, use_id]
+
+
+def _asked(tool: BaseTool, error: Exception) -> list[dict[str, Any]]:
+    if not isinstance(error, GraphInterrupt):
+        return []
+    return [{"id": one.id, "name": tool.name, "reason": plain(one.value), "response": None} for one in error.args[0]]
+
+
+def _asks(interrupts: Sequence[Mapping[str, Any]]) -> GraphInterrupt:
+    return GraphInterrupt(tuple(Interrupt(value=one["reason"], id=one["id"]) for one in interrupts))
+
+
+def _input(call: _Call) -> Any:
+    return call.args[1] if len(call.args) > 1 else call.keywords.get("input", call.keywords.get("tool_input"))
 
 
 def _place() -> str:
@@ -93,60 +130,7 @@ async def _in_thread(items: Iterator[Any]) -> AsyncGenerator[Any]:
         yield item
 
 
-def _arun(arun: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def recorded(self: BaseTool, tool_input: Any, *given: Any, **options: Any) -> Any:
-        ctx, runs = _here(), partial(arun, self, tool_input, *given, **options)
-        return await (runs() if ctx is None else _tool_call(ctx, self, tool_input, options, runs))
-
-    return recorded
-
-
-def _run(run: Callable[..., Any]) -> Callable[..., Any]:
-    def recorded(self: BaseTool, tool_input: Any, *given: Any, **options: Any) -> Any:
-        ctx, runs = _here(), partial(run, self, tool_input, *given, **options)
-        if ctx is None:
-            return runs()
-        return ctx.wait(lambda: _tool_call(ctx, self, tool_input, options, lambda: asyncio.to_thread(runs)))
-
-    return recorded
-
-
-async def _tool_call(
-    ctx: GuestContext, tool: BaseTool, tool_input: Any, options: dict[str, Any], runs: Callable[[], Awaitable[Any]]
-) -> Any:
-    """Make a tool call. A node that is run again, because a human has responded or its policy says so, calls no tool again that
-    has given its result there.
-    """
-    place, use_id, done = _place(), str(options.get("tool_call_id") or ""), GIVEN.get()
-    of_call: Any = {"name": tool.name, "use_id": use_id}
-
-    async def does() -> Any:
-        return forms.stored_result(await runs(), **of_call)
-
-    assert done is not None, "as `_here` has found"
-    if not use_id or (place, use_id) not in done:
-        call = {
-            "name": tool.name,
-            "input": forms.input_of(tool_input),
-            "toolUseId": use_id or f"{tool.name} in {place}",
-        }
-        done[place, use_id] = await ctx.tool(call, does, asks=(partial(_asked, tool), _asks))
-    return forms.loaded_result(done[place, use_id], **of_call)
-
-
-def _asked(tool: BaseTool, error: Exception) -> list[dict[str, Any]]:
-    if not isinstance(error, GraphInterrupt):
-        return []
-    return [{"id": one.id, "name": tool.name, "reason": plain(one.value), "response": None} for one in error.args[0]]
-
-
-def _asks(interrupts: Sequence[Mapping[str, Any]]) -> GraphInterrupt:
-    return GraphInterrupt(tuple(Interrupt(value=one["reason"], id=one["id"]) for one in interrupts))
-
-
-put_once(BaseChatModel, "ainvoke", _ainvoke)
-put_once(BaseChatModel, "astream", _astream)
-put_once(BaseChatModel, "invoke", _invoke)
-put_once(BaseChatModel, "stream", _stream)
-put_once(BaseTool, "arun", _arun)
-put_once(BaseTool, "run", _run)
+for _name, _record in {"ainvoke": _ainvoke, "astream": _astream, "invoke": _invoke, "stream": _stream}.items():
+    put_once(BaseChatModel, _name, _hosted(_record))
+for _name, _record in {"arun": _arun, "run": _run}.items():
+    put_once(BaseTool, _name, _hosted(_record))

@@ -23,7 +23,7 @@ from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.guests.prompts import parts_of, text_of
 from playhead.runtime.host.forms import Form
 
-__all__ = ["CHUNK", "RESPONSE", "input_of", "message_item", "output_of", "plain", "prompt_items"]
+__all__ = ["CHUNK", "OUTPUT", "RESPONSE", "input_of", "message_item", "plain", "prompt_items"]
 
 
 def _by_types(union: Any) -> Mapping[str, type[BaseModel]]:
@@ -36,6 +36,8 @@ _RESPONSE: Final = TypeAdapter(ModelResponse)
 _ITEMS: Final = _by_types(ResponseOutputItem)
 _EVENTS: Final = _by_types(ResponseStreamEvent)
 """The classes of the events of a model by their types: a union of them takes 70 times as long to validate."""
+_AS_SENT: Final[Any] = {"mode": "json", "by_alias": True, "exclude_unset": True, "warnings": False}
+"""Without what a provider left out: else a model would be told more of an answer of the log than it said."""
 
 _OUTPUTS: Final = (ToolOutputText, ToolOutputImage, ToolOutputFileContent)
 
@@ -58,16 +60,14 @@ def _response(given: Mapping[str, Any]) -> Any:
 
 
 CHUNK: Final = Form(
-    dump=lambda event: event.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False),
+    dump=lambda event: event.model_dump(**_AS_SENT),
     load=partial(_made, _EVENTS),
     usage=lambda event: getattr(getattr(event, "response", None), "usage", None),
 )
 """The events of a model's stream."""
 
 RESPONSE: Final = Form(
-    dump=lambda response: _RESPONSE.dump_python(
-        response, mode="json", by_alias=True, exclude_unset=True, warnings=False
-    ),
+    dump=lambda response: _RESPONSE.dump_python(response, **_AS_SENT),
     load=_response,
     usage=lambda response: response.usage,
 )
@@ -92,17 +92,20 @@ def input_of(arguments: str) -> Any:
         return {"arguments": arguments}
 
 
-def output_of(output: Any) -> Any:
+def _output(output: Any) -> Any:
     """What a tool gave as plain data that the SDK tells a model in the same words."""
     if isinstance(output, _OUTPUTS):
         return output.model_dump()
     if isinstance(output, list | tuple) and any(isinstance(one, _OUTPUTS) for one in cast("list[Any]", output)):
-        return [output_of(one) for one in cast("list[Any]", output)]
+        return [_output(one) for one in cast("list[Any]", output)]
     try:
         said = plain_strict(output)
     except NotPlainError:
         return str(output)
     return said if said == output else str(output)  # a tuple would become a list, which reads otherwise
+
+
+OUTPUT: Final = Form(dump=_output, load=lambda said: said)
 
 
 def prompt_items(prompt: Any) -> list[Any]:

@@ -82,17 +82,15 @@ def _called(tool: Any, call: Callable[[Any, str], Awaitable[Any]]) -> Callable[[
     """The calls of a tool. That of an agent is entered again after a takeover, because its own calls are recorded."""
 
     async def recorded(tool_context: Any, arguments: str) -> Any:
-        async def do() -> Any:
-            return forms.output_of(await call(tool_context, arguments))
-
         ctx, use_id = current_context(), getattr(tool_context, "tool_call_id", tool.name)
+        do = partial(call, tool_context, arguments)
         if ctx is None:
-            return await call(tool_context, arguments)
+            return await do()
         if getattr(tool, "_agent_instance", None) is not None:
             with ctx.within(f"{tool.name}#{use_id}"):
-                return await call(tool_context, arguments)
+                return await do()
         use = {"name": tool.name, "input": forms.input_of(arguments), "toolUseId": use_id}
-        return await ctx.tool(use, do, shared=tool_context.context)
+        return await ctx.tool(use, do, shared=tool_context.context, form=forms.OUTPUT)
 
     return recorded
 

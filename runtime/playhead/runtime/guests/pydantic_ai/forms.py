@@ -26,9 +26,10 @@ _CHUNK: Final = TypeAdapter[Any](ModelResponseStreamEvent)
 EVENT: Final = TypeAdapter[Any](AgentStreamEvent)
 MESSAGES: Final = ModelMessagesTypeAdapter
 RESPONSE: Final = TypeAdapter(ModelResponse)
-RESULT: Final = TypeAdapter[Any](
+_RESULT: Final = TypeAdapter[Any](
     Annotated[Annotated[ToolReturn, Tag("return")] | Annotated[ToolReturnContent, Tag("content")], Discriminator(_kind)]
 )
+RESULT: Final = Form(lambda given: _RESULT.dump_python(given, mode="json"), _RESULT.validate_python)
 """What a tool gives, with files and images as objects again; other objects become plain data."""
 
 
@@ -42,11 +43,7 @@ def end_of(response: ModelResponse) -> dict[str, Any]:
     return {"metadata": {"usage": usage_of(response.usage), "response": dump(RESPONSE, response)}}
 
 
-ITEM: Final = Form(
-    dump=lambda item: item if isinstance(item, dict) else dump(_CHUNK, item),
-    load=lambda said: said,
-    usage=lambda item: None,
-)
+ITEM: Final = Form(lambda item: item if isinstance(item, dict) else dump(_CHUNK, item), lambda said: said)
 """The items of an answer: its events, of which only readers take notice, and its end."""
 
 

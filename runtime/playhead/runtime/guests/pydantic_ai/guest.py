@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 from pydantic_ai import AgentRunResultEvent, ModelResponse
@@ -109,17 +110,21 @@ class _Recorded(AbstractCapability[Any]):
         self, ctx: RunContext[Any], *, requests: DeferredToolRequests
     ) -> DeferredToolResults:
         """Ask a human whether a tool may run, and for the result of one that runs elsewhere."""
-        results, told = DeferredToolResults(), requests.metadata
-        asked = [("approve", one, forms.allowed, results.approvals) for one in requests.approvals]
-        asked += [("result of", one, forms.RESULT.validate_python, results.calls) for one in requests.calls]
-        reasons = [
-            {"tool": one.tool_name, "input": one.args_as_dict(), **told.get(one.tool_call_id, {})}
-            for _, one, _, _ in asked
-        ]
-        names = [f"{what} {one.tool_name}" for what, one, _, _ in asked]
-        responses = await context_here().ask_all(zip(names, reasons, strict=True))
-        for (_, one, read, answers), response in zip(asked, responses, strict=True):
-            answers[one.tool_call_id] = read(response)
+        asked = [("approve", one) for one in requests.approvals] + [("result of", one) for one in requests.calls]
+        told = requests.metadata
+        responses = await context_here().ask_all(
+            (
+                f"{what} {one.tool_name}",
+                {"tool": one.tool_name, "input": one.args_as_dict(), **told.get(one.tool_call_id, {})},
+            )
+            for what, one in asked
+        )
+        results = DeferredToolResults()
+        for (what, one), response in zip(asked, responses, strict=True):
+            if what == "approve":
+                results.approvals[one.tool_call_id] = forms.allowed(response)
+            else:
+                results.calls[one.tool_call_id] = forms.RESULT.load(response)
         return results
 
 
@@ -162,8 +167,6 @@ class _Toolset(WrapperToolset[Any]):
     """Tools whose results are recorded."""
 
     async def call_tool(self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: Any) -> Any:
-        async def calls() -> Any:
-            return forms.RESULT.dump_python(await self.wrapped.call_tool(name, tool_args, ctx, tool), mode="json")
-
         call = {"name": name, "input": to_jsonable_python(tool_args), "toolUseId": ctx.tool_call_id}
-        return forms.RESULT.validate_python(await context_here().tool(call, calls, shared=ctx.deps))
+        do = partial(self.wrapped.call_tool, name, tool_args, ctx, tool)
+        return await context_here().tool(call, do, shared=ctx.deps, form=forms.RESULT)
