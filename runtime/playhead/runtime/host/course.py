@@ -151,6 +151,11 @@ class Course:
         """Whether the guest is still to come to an event or an answer of the log."""
         return bool(self._calls or any(self._lanes.values()))
 
+    def begins_with(self, kind: type[Record]) -> bool:
+        """Whether what the guest is to come to begins with a record of this type in its own lane; so does what has not begun."""
+        own = self._lanes.get("")
+        return isinstance(own[0].record, kind) if own else not self.goes_on
+
     @property
     def signalled(self) -> bool:
         """Whether a signal is still to come."""

@@ -19,7 +19,7 @@ from playhead.runtime.host.forms import VARIES, steady, stored_form
 from playhead.runtime.host.guest import Guest, Visit
 from playhead.runtime.host.recorder import Recorder
 
-__all__ = ["FunctionGuest", "GeneratorGuest", "Run", "is_guest_function", "takes_context"]
+__all__ = ["FunctionGuest", "GeneratorGuest", "Run", "add_message", "is_guest_function", "takes_context"]
 
 Run = Callable[[GuestContext, Any], AsyncGenerator[Any, None]]
 """A function that runs a run: it yields its events, which are dicts of plain data."""
@@ -47,7 +47,7 @@ class GeneratorGuest(Guest):
         recorder, ctx = visit.recorder, GuestContext(visit)
         CONTEXT.set(ctx)  # for the task of this execution, which ends with it
         for message in prompt_messages(visit.submitted.prompt) or []:
-            await _add(recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))
+            await add_message(recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))
         async with aclosing(self.events(ctx, visit.submitted.prompt)) as events:
             recorder.code = events
             async for event in events:
@@ -139,7 +139,7 @@ def takes_context(function: object) -> bool:
     return hint is GuestContext or (isinstance(hint, str) and hint.rpartition(".")[2] == GuestContext.__name__)
 
 
-async def _add(recorder: Recorder, record: MessageAdded) -> None:
+async def add_message(recorder: Recorder, record: MessageAdded) -> None:
     """A message for the session of the run."""
     content = record.message.get("content")
     await recorder.emit(record, same=lambda logged: logged.message.get("content") == content)
@@ -152,7 +152,7 @@ async def _end(recorder: Recorder, ctx: GuestContext) -> RunCompleted:
     if ctx.items:
         message["metadata"] = {"custom": {ITEMS: stored_form(ctx.items, what="ctx.items")}}
     if text or ctx.items:
-        await _add(recorder, MessageAdded(at=now_ms(), message=message, origin="model", stop_reason="end_turn"))
+        await add_message(recorder, MessageAdded(at=now_ms(), message=message, origin="model", stop_reason="end_turn"))
     output = {} if given is None or isinstance(given, str) else {"structured_output": given}
     metrics = {"metrics": {"usage": dict(ctx.usage)}} if ctx.usage else {}
     said: Message = {

@@ -76,7 +76,7 @@ class StrandsGuest(Guest):
         self._source = source
         made = self._made()
         super().__init__(name or _name_of(source), max_record_bytes=max_record_bytes)
-        for _, agent in agents_of(made):
+        for agent in (made, *(agent for _, agent in agents_of(made))):
             _check(agent, self.name)
         self._policies: Mapping[str, OnUnknownOutcome] = dict(on_unknown_outcome or {})
         self._rerun = frozenset(rerun)
@@ -216,14 +216,14 @@ def _name_of(source: object) -> str:
     return name
 
 
-def _check(agent: Agent, name: str) -> None:
+def _check(agent: Agent | MultiAgentBase, name: str) -> None:
     """Refuse what would be restored or run beside the log.
 
     Raises:
         ValueError: The message says what to do instead.
     """
     inside = vars(agent)
-    if inside.get("_session_manager") is not None:
+    if (inside.get("_session_manager") or inside.get("session_manager")) is not None:
         raise ValueError(
             f"{name} has a session manager, which would restore a part of what the log restores: remove it, and pass "
             "session_id= to the run"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
 from strands import Agent
 from strands.multiagent.base import MultiAgentBase, MultiAgentResult
 
+from playhead.runtime.core.context import in_context
+from playhead.runtime.core.converse import Message
 from playhead.runtime.core.failures import failure
-from playhead.runtime.core.records import EventEmitted, Record, RunCancelled, RunCompleted, now_ms
+from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.core.records import EventEmitted, MessageAdded, Record, RunCancelled, RunCompleted, now_ms
 from playhead.runtime.guests.strands.answers import responses_to, state_of
 from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.guests.strands.forms import of_a_tool, told_alike, wire
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.guests.strands.seams import put_seams
+from playhead.runtime.host.function import add_message
 from playhead.runtime.host.guest import Visit
 from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.model_calls import ModelCalls
@@ -53,6 +57,24 @@ def _walk_in_order(target: object) -> None:
         _walk_in_order(node.executor)
 
 
+def _first_nodes(many: object) -> list[Any]:
+    """The nodes that get the prompt."""
+    if (entries := getattr(many, "entry_points", None)) is not None:
+        return list(entries)
+    nodes, entry = cast("Any", many).nodes, cast("Any", many).entry_point
+    return [nodes[str(entry.name)] if entry else next(iter(nodes.values()))]
+
+
+def _recall(many: object, said: Sequence[Message]) -> None:
+    """Let the agents that get the prompt begin from the conversation of the session."""
+    for node in _first_nodes(many):
+        if isinstance(agent := node.executor, Agent):
+            agent.messages = cast("Any", in_context(cast("Any", [*agent.messages, *said])))
+            node.__post_init__()  # which keeps what each execution of the node begins from
+        elif isinstance(agent, MultiAgentBase):
+            _recall(agent, said)
+
+
 async def run_many(
     many: MultiAgentBase, visit: Visit, *, policies: Mapping[str, OnUnknownOutcome], rerun: frozenset[str]
 ) -> Record:
@@ -61,6 +83,8 @@ async def run_many(
     _walk_in_order(many)
     for _, agent in places:
         put_seams(agent)
+    if visit.said.messages:
+        _recall(many, visit.said.messages)
     scopes = {id(agent): scope for scope, agent in places}
     run = HostedRun(recorder, None, EventRecorder(recorder, None), policies, rerun, ModelCalls(recorder), scopes)
     visit.cancel = lambda cancel: [agent.cancel(message=cancel.message) for _, agent in places]
@@ -73,6 +97,10 @@ async def run_many(
 
 async def _invoke(many: MultiAgentBase, visit: Visit) -> Record:
     prompt = visit.submitted.prompt
+    # A run that an older version began has told its session nothing.
+    has_conversation = visit.submitted.session is not None and visit.recorder.course.begins_with(MessageAdded)
+    for message in prompt_messages(prompt) or [] if has_conversation else []:
+        await add_message(visit.recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))
     while True:
         try:
             result = await _invoked(many, visit, prompt)
@@ -84,6 +112,9 @@ async def _invoke(many: MultiAgentBase, visit: Visit) -> Record:
             visit.recorder.apply_signals()
             if visit.recorder.cancelled:
                 return RunCancelled(at=now_ms(), result={**given, "stop_reason": "cancelled"})
+            if has_conversation:
+                said = MessageAdded(at=now_ms(), message=given["message"], origin="model", stop_reason="end_turn")
+                await add_message(visit.recorder, said)
             return RunCompleted(at=now_ms(), result=given)
         visit.recorder.pause_result = given
         prompt = await responses_to(visit, given["interrupts"])
