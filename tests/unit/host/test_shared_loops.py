@@ -9,14 +9,20 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
+import strands
 
 from playhead.runtime.core.records import RunFailed
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.guests.made import MadeGuest
+from playhead.runtime.guests.strands import StrandsGuest
 from playhead.runtime.host import host, loops
 from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.function import FunctionGuest
+from playhead.runtime.host.guest import Guest
 from tests.support.guest_owners import Owners
+from tests.support.strands_agents import World, said
 
 __all__: list[str] = []
 
@@ -65,6 +71,81 @@ async def test_runs_share_a_loop_unless_the_author_wants_one_for_each(own_loop: 
     for _ in range(2):
         await Owners(guest).to_the_end()
     assert (len(seen) == 1) == same
+
+
+async def waiting(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+    """Wait for all the others, on their loop."""
+    await meet()
+    ctx.result = "met"
+    yield {}
+
+
+@strands.tool
+async def meeting() -> str:
+    """Wait for all the others, on their loop."""
+    await meet()
+    return "met"
+
+
+async def meet() -> None:
+    """Wait until all are here, and see which threads there are."""
+    LOOPS.add(asyncio.get_running_loop())
+    HERE.append(asyncio.Event())
+    if len(HERE) < 5:
+        await HERE[-1].wait()
+    else:
+        THREADS[:] = [one.name for one in threading.enumerate()]
+        for one in HERE:
+            one.set()
+
+
+LOOPS: set[Any] = set()
+HERE: list[asyncio.Event] = []
+THREADS: list[str] = []
+
+
+def agent() -> strands.Agent:
+    """An agent with that tool."""
+    return World().agent(said(calls=[("meeting", "m", {})]), said("Done."), tools=[meeting])
+
+
+@pytest.mark.parametrize(
+    "guest", [FunctionGuest(waiting, own_loop=False), StrandsGuest(agent, own_loop=False)], ids=["function", "strands"]
+)
+async def test_no_thread_is_made_for_a_run_of_a_guest_that_blocks_nothing(guest: Guest) -> None:
+    for seen in (LOOPS, HERE, THREADS):
+        seen.clear()
+    runs = [Owners(guest) for _ in range(5)]
+    async with anyio.create_task_group() as tasks:
+        for run in runs:
+            tasks.start_soon(run.to_the_end)
+    assert {run.end.type for run in runs} == {"run.completed"}
+    assert len(LOOPS) == 1
+    assert asyncio.get_running_loop() not in LOOPS, "the worker's own goes on, whatever they do"
+    assert "guests" in THREADS
+    assert not [name for name in THREADS if name.startswith("guest of run")]
+
+
+async def test_a_guest_that_blocks_a_loop_of_its_own_stalls_none_of_those_that_share_one() -> None:
+    go_on, blocked, home = threading.Event(), anyio.Event(), asyncio.get_running_loop()
+
+    async def blocks(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        home.call_soon_threadsafe(blocked.set)
+        go_on.wait(20)
+        yield {}
+
+    async def works(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        await anyio.lowlevel.checkpoint()
+        yield {}
+
+    first, second = Owners(FunctionGuest(blocks)), Owners(FunctionGuest(works, own_loop=False))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first.to_the_end)
+        await blocked.wait()
+        await second.to_the_end()
+        assert not first.ended
+        go_on.set()
+    assert (first.end.type, second.end.type) == ("run.completed", "run.completed")
 
 
 async def test_a_client_that_works_on_one_loop_serves_all_runs() -> None:

@@ -86,17 +86,27 @@ class FunctionGuest(GeneratorGuest):
         run: The function, an async generator.
         name: The name that clients use; None for the function's name.
         max_record_bytes: The size limit of one record.
+        own_loop: Give each run a thread and an event loop of its own. Without, its runs share one loop in the process with those of
+            other guests: no thread is made for a run, and one that blocks its loop stalls the others.
 
     Raises:
         TypeError: If `run` is not an async generator function of two arguments.
         ValueError: If the name is invalid.
     """
 
-    def __init__(self, run: Run, *, name: str | None = None, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        name: str | None = None,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+        own_loop: bool = True,
+    ) -> None:
         check_callable("run", run)
         if not is_guest_function(run):
             raise TypeError(f"a guest is `async def run(ctx, prompt)` that yields its events, which {run!r:.80} is not")
-        super().__init__(name or getattr(run, "__name__", "run"), max_record_bytes=max_record_bytes)
+        own = getattr(run, "__name__", "run")
+        super().__init__(name or own, max_record_bytes=max_record_bytes, shares_loop=not own_loop)
         self._run = run
 
     def __repr__(self) -> str:

@@ -57,6 +57,9 @@ class StrandsGuest(Guest):
         rerun: The names of tools whose calls are made again in each execution, because they change the agent and nothing else:
             for example those that register tools.
         max_record_bytes: The size limit of one record.
+        own_loop: Give each run a thread and an event loop of its own, because parts of Strands block their loop, such as a
+            `SummarizingConversationManager` for a whole model call. Without, its runs share one loop in the process with those
+            of other guests: no thread is made for a run, and one that blocks its loop stalls the others.
 
     Raises:
         TypeError: If `source` is neither, or the function returns something else.
@@ -72,10 +75,11 @@ class StrandsGuest(Guest):
         on_unknown_outcome: Mapping[str, OnUnknownOutcome] | None = None,
         rerun: Collection[str] = (),
         max_record_bytes: int = MAX_RECORD_BYTES,
+        own_loop: bool = True,
     ) -> None:
         self._source = source
         made = self._made()
-        super().__init__(name or _name_of(source), max_record_bytes=max_record_bytes)
+        super().__init__(name or _name_of(source), max_record_bytes=max_record_bytes, shares_loop=not own_loop)
         for agent in (made, *(agent for _, agent in agents_of(made))):
             _check(agent, self.name)
         self._policies: Mapping[str, OnUnknownOutcome] = dict(on_unknown_outcome or {})
