@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 from agents import Agent, Model, function_tool
 from agents.testing import ScriptedModel, assistant_message, function_call
-
-from playhead.runtime import current_call
+from effects import dies_before, look, pay
 
 __all__ = ["make_agent"]
-
-
-def _note(what: str) -> int:
-    """Note an effect; how often it was there before."""
-    file = Path("effects.txt")
-    before = file.read_text().splitlines() if file.exists() else []
-    with file.open("a") as out:
-        out.write(f"{what}\n")
-    return before.count(what)
 
 
 class Says(Model):
@@ -49,31 +35,12 @@ class Says(Model):
                 yield event
                 continue
             for word in ("All", " done", "!"):
-                if word == "!" and _note("asked") == 0:
-                    await asyncio.sleep(0.3)  # the words before are in the log by now
-                    os.kill(os.getpid(), signal.SIGKILL)
+                await dies_before(word)
                 yield event.model_copy(update={"delta": word})
 
     def _script(self, items: Any) -> ScriptedModel:
         told = 0 if isinstance(items, str) else sum(item.get("type") == "function_call_output" for item in items)
         return ScriptedModel([[self._answers[told]]])
-
-
-@function_tool
-def look() -> str:
-    """Look."""
-    _note("look")
-    return "seen"
-
-
-@function_tool
-def pay() -> str:
-    """Pay, and die the first time."""
-    call = current_call()
-    assert call is not None
-    if _note(f"pay {call.effect_key.rpartition('/')[2]}") == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return f"paid in attempt {call.attempt}"
 
 
 def make_agent() -> Agent[Any]:
@@ -83,7 +50,7 @@ def make_agent() -> Agent[Any]:
         function_call("pay", {}, call_id="p"),
         assistant_message("Paid."),
     ]
-    inner = Agent[Any](name="clerk", model=Says(*answers), tools=[look, pay])
+    inner = Agent[Any](name="clerk", model=Says(*answers), tools=[function_tool(look), function_tool(pay)])
 
     async def told(result: Any) -> str:
         return str([item.output for item in result.new_items if item.type == "tool_call_output_item"])

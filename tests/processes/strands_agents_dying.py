@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 import strands
+from effects import note
 from strands.models.model import Model
 from strands.multiagent import GraphBuilder
 from strands.multiagent.graph import Graph
@@ -18,15 +18,6 @@ from playhead.runtime.guests.strands import StrandsGuest
 __all__ = ["asker", "both", "payer"]
 
 Call = tuple[str, str, dict[str, Any]]
-
-
-def _note(what: str) -> int:
-    """Note an effect; how often it was there before."""
-    file = Path("effects.txt")
-    before = file.read_text().splitlines() if file.exists() else []
-    with file.open("a") as out:
-        out.write(f"{what}\n")
-    return before.count(what)
 
 
 class Says(Model):
@@ -49,7 +40,7 @@ class Says(Model):
     async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """The next message."""
         calls = self.calls if messages[-1]["content"][0].get("toolResult") is None else ()
-        _note(f"asked {self.text} {len(calls)}")
+        note(f"asked {self.text} {len(calls)}")
         yield {"messageStart": {"role": "assistant"}}
         for name, use_id, given in calls:
             yield {"contentBlockStart": {"start": {"toolUse": {"toolUseId": use_id, "name": name}}}}
@@ -66,13 +57,13 @@ class Says(Model):
 @strands.tool
 def look(what: str) -> str:
     """Look."""
-    _note(f"look {what}")
+    note(f"look {what}")
     return f"seen {what}"
 
 
 async def _pay(what: str) -> str:
     """Pay; the first time it does not come to an end."""
-    if _note(f"pay {what}") == 0:
+    if note(f"pay {what}") == 0:
         await asyncio.sleep(600)
     return f"paid {what}"
 

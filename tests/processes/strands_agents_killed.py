@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 import strands
+from effects import dies_before, look, pay
 from strands.models.model import Model
 
-from playhead.runtime import current_call
-
 __all__ = ["make_agent"]
-
-
-def _note(what: str) -> int:
-    """Note an effect; how often it was there before."""
-    file = Path("effects.txt")
-    before = file.read_text().splitlines() if file.exists() else []
-    with file.open("a") as out:
-        out.write(f"{what}\n")
-    return before.count(what)
 
 
 def _text(*parts: str) -> list[Any]:
@@ -61,31 +47,12 @@ class Says(Model):
         blocks = self.said[sum(one["role"] == "assistant" for one in messages)]
         yield {"messageStart": {"role": "assistant"}}
         for chunk in blocks:
-            if str(chunk).endswith("!'}}}") and _note("asked") == 0:
-                await asyncio.sleep(0.3)  # the chunks before are in the log by now
-                os.kill(os.getpid(), signal.SIGKILL)
+            await dies_before(chunk.get("contentBlockDelta", {}).get("delta", {}).get("text", ""))
             yield chunk
         calls = any("toolUse" in str(chunk) for chunk in blocks)
         yield {"messageStop": {"stopReason": "tool_use" if calls else "end_turn"}}
         usage = {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}
         yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 1}}}
-
-
-@strands.tool
-def look() -> str:
-    """Look."""
-    _note("look")
-    return "seen"
-
-
-@strands.tool
-def pay() -> str:
-    """Pay, and die the first time."""
-    call = current_call()
-    assert call is not None
-    if _note(f"pay {call.effect_key.removeprefix(call.run_id)}") == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return f"paid in attempt {call.attempt}"
 
 
 def make_agent() -> strands.Agent:
@@ -94,7 +61,7 @@ def make_agent() -> strands.Agent:
         name="clerk",
         description="pays",
         model=Says(_call("look", "l", "{}"), _call("pay", "p", "{}"), _text("It is paid.")),
-        tools=[look, pay],
+        tools=[strands.tool(look), strands.tool(pay)],
         callback_handler=None,
     )
     model = Says(_call("clerk", "c", '{"input": "pay"}'), _text("All", " done", "!"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,8 @@ from playhead.runtime.core.records import (
     RunPaused,
     RunSubmitted,
     SignalReceived,
+    StepFinished,
+    ToolFinished,
 )
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.session import StoredMessages
@@ -29,8 +32,9 @@ from playhead.runtime.host.host import GuestTarget, Host
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.runner import Opening
 from playhead.runtime.loop.spec import Flush
+from tests.support.sweeps import places_of_each_kind
 
-__all__ = ["RUN", "Owners"]
+__all__ = ["RUN", "Owners", "cuts"]
 
 RUN = "0-run"
 LIMIT_S = 20.0
@@ -125,6 +129,15 @@ class Owners:
         """The last record."""
         return self.log[-1].record
 
+    def finished(self, *, but: str = "") -> Counter[str]:
+        """The tools that have run to their end, by the log, without those that raised an exception of that name."""
+        done = [one for one in self.of(ToolFinished) if not but or one.memory.get("raised", {}).get("type") != but]
+        return Counter(one.name for one in done)
+
+    def answered(self) -> int:
+        """The model calls that have ended, by the log, without those that failed."""
+        return sum("/model" in one.key and one.error is None for one in self.of(StepFinished))
+
     def of(self, kind: type[Record]) -> list[Any]:
         """The records of one type."""
         return [one.record for one in self.log if isinstance(one.record, kind)]
@@ -139,3 +152,9 @@ class Owners:
                 else:
                     seen.append(event)
         return [one for one in seen if not (one.get("result") or {}).get("interrupts")]
+
+
+def cuts(whole: Owners, make: Callable[[list[Entry]], Owners], *, first: int = 1) -> Iterator[tuple[Owners, str]]:
+    """New owners of the run of `whole` for each kind of place, that have its records up to there; and where that is."""
+    for cut in places_of_each_kind(whole.log, first=first):
+        yield make(whole.log[:cut]), f"cut after record {cut}, {whole.log[cut - 1].record.type}"

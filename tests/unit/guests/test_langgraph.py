@@ -7,9 +7,9 @@ import json
 import sys
 import threading
 import uuid
-from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,9 +41,8 @@ from playhead.runtime.guests.langgraph.forms import loaded, stored
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.targets import load_served
-from tests.support.guest_owners import RUN, Owners
+from tests.support.guest_owners import RUN, Owners, cuts
 from tests.support.langgraph_agents import GRAPHS, Streams, World, agent, joke, slow
-from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
 
@@ -76,18 +75,12 @@ def shown(run: Owners) -> tuple[list[str], list[str]]:
     return rest, sorted(apart)
 
 
-def finished(run: Owners) -> Counter[str]:
-    """The tools that have run to their end, by the log."""
-    done = [one for one in run.of(ToolFinished) if one.memory.get("raised", {}).get("type") != "ValidationError"]
-    return Counter(one.name for one in done)
-
-
 @pytest.mark.parametrize("name", GRAPHS)
 async def test_a_graph_runs_as_it_is(name: str) -> None:
     run, world = owners(name), World()
     await run.to_the_end()
     assert (run.end.type == "run.failed") == (name == "failing"), run.end
-    assert finished(run) == world.effects
+    assert run.finished(but="ValidationError") == world.effects
     assert run.of(ModelRetried) == []
 
 
@@ -97,12 +90,10 @@ async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
     whole, first = owners(name), World()
     await whole.to_the_end()
     wanted = shown(whole)
-    for cut in places_of_each_kind(whole.log):
-        run, world = owners(name, whole.log[:cut]), World()
+    for run, where in cuts(whole, partial(owners, name)):
+        world = World()
         world.refused = sum(isinstance(one, StepFinished) and one.error is not None for one in run.records)
-        where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
-        done, steps = finished(run), run.of(StepFinished)
-        answered = sum("/model" in one.key and one.error is None for one in steps)
+        done, answered = run.finished(but="ValidationError"), run.answered()
         await run.to_the_end()
         assert run.end.type == whole.end.type, f"{where}: {run.end}"
         if name in (

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import agents
 import pytest
 
-from playhead.runtime.core.records import Entry, ModelRetried, StepFinished, ToolFinished
+from playhead.runtime.core.records import Entry, ModelRetried
 from playhead.runtime.guests.openai_agents import OpenAIAgentsGuest
-from tests.support.guest_owners import Owners
+from tests.support.guest_owners import Owners, cuts
 from tests.support.openai_agents import AGENTS, World
-from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
 
@@ -42,16 +40,6 @@ def shown(run: Owners) -> list[Any]:
     return [json.loads(json.dumps(event, default=str)) for event in run.events()]
 
 
-def finished(run: Owners) -> Counter[str]:
-    """The tools that have ended, by the log."""
-    return Counter(one.name for one in run.of(ToolFinished))
-
-
-def answers(run: Owners) -> int:
-    """The model calls that have ended, by the log."""
-    return sum("/model:" in one.key for one in run.of(StepFinished))
-
-
 @pytest.mark.parametrize("name", AGENTS)
 async def test_an_agent_runs_as_it_is(name: str) -> None:
     run, world = owners(name), World()
@@ -67,13 +55,11 @@ async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
     whole, first = owners(name), World()
     await whole.to_the_end()
     wanted = shown(whole)
-    for cut in places_of_each_kind(whole.log, first=2):
-        run, world = owners(name, whole.log[:cut]), World()
-        where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
-        done, paid = finished(run), answers(run)
+    for run, where in cuts(whole, partial(owners, name), first=2):
+        world, done, paid = World(), run.finished(), run.answered()
         await run.to_the_end()
         assert shown(run) == wanted, where
-        assert finished(run) == finished(whole), where
+        assert run.finished() == whole.finished(), where
         if name != "tripwire":
             assert sum(world.asked.values()) + paid == sum(first.asked.values()), f"{where}: an answer was paid twice"
         for tool, count in done.items():

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -21,15 +22,14 @@ from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from pydantic_ai.models.test import TestModel
 
 from playhead.runtime.core.errors import BadTargetError
-from playhead.runtime.core.records import Entry, MessageAdded, ModelRetried, SignalReceived, StepFinished, ToolFinished
+from playhead.runtime.core.records import Entry, MessageAdded, ModelRetried, SignalReceived, ToolFinished
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.guests.pydantic_ai import PydanticAIGuest
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.targets import load_served
-from tests.support.guest_owners import RUN, Owners
+from tests.support.guest_owners import RUN, Owners, cuts
 from tests.support.pydantic_agents import AGENTS, World, said
-from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
 
@@ -66,8 +66,8 @@ def shown(run: Owners) -> tuple[list[str], list[str]]:
 
 def finished(run: Owners) -> Counter[str]:
     """The tools that have run to their end, by the log."""
-    done = [one for one in run.of(ToolFinished) if one.name in OURS]
-    return Counter(one.name for one in done if one.memory.get("raised", {}).get("type") != "ApprovalRequired")
+    done = run.finished(but="ApprovalRequired")
+    return Counter({name: times for name, times in done.items() if name in OURS})
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -85,10 +85,8 @@ async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
     whole, first = owners(name), World()
     await whole.to_the_end()
     wanted = shown(whole)
-    for cut in places_of_each_kind(whole.log):
-        run, world = owners(name, whole.log[:cut]), World()
-        where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
-        done, answered = finished(run), len([one for one in run.of(StepFinished) if one.key.startswith("/model")])
+    for run, where in cuts(whole, partial(owners, name)):
+        world, done, answered = World(), finished(run), run.answered()
         await run.to_the_end()
         assert (shown(run), run.end.type) == (wanted, whole.end.type), f"{where}: {run.end}"
         assert world.effects + done == first.effects, f"{where}: a finished tool ran again"

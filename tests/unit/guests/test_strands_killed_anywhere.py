@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -15,12 +15,10 @@ from playhead.runtime.core.records import (
     RunFailed,
     StepFinished,
     StructuredOutputProduced,
-    ToolFinished,
 )
 from playhead.runtime.guests.strands import StrandsGuest
-from tests.support.guest_owners import Owners
+from tests.support.guest_owners import Owners, cuts
 from tests.support.strands_agents import AGENTS, MANY, WORLD, World
-from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
 
@@ -75,7 +73,7 @@ def shown(run: Owners) -> tuple[list[Any], dict[str, list[Any]]]:
 
 def finished(run: Owners) -> Counter[str]:
     """The tools that have run to their end, by the log."""
-    return Counter(one.name for one in run.of(ToolFinished) if one.name in OURS)
+    return Counter({name: times for name, times in run.finished().items() if name in OURS})
 
 
 @pytest.mark.parametrize("name", [*AGENTS, *MANY])
@@ -103,10 +101,9 @@ async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
     whole, first = owners(name), World()
     await whole.to_the_end()
     wanted = shown(whole)
-    for cut in places_of_each_kind(whole.log, first=2):
-        run, world = owners(name, whole.log[:cut]), World()
+    for run, where in cuts(whole, partial(owners, name), first=2):
+        world = World()
         world.throttled = sum(isinstance(one, StepFinished) and one.error is not None for one in run.records)
-        where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
         done = finished(run)
         await run.to_the_end()
         if isinstance(run.end, RunFailed):

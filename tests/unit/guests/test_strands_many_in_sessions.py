@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,12 @@ from strands.multiagent import GraphBuilder, Swarm
 from strands.multiagent.graph import Graph
 from strands.session import FileSessionManager
 
-from playhead.runtime.core.records import RunSubmitted
+from playhead.runtime.core.records import Entry, RunSubmitted
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.guests.strands import StrandsGuest
 from playhead.runtime.replay import EntriesRecording, verify
-from tests.support.guest_owners import RUN, Owners
+from tests.support.guest_owners import RUN, Owners, cuts
 from tests.support.strands_agents import Script, World, said
-from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
 
@@ -96,12 +96,14 @@ async def test_killed_anywhere_a_later_turn_comes_to_the_same_end(make: Callable
     await first.to_the_end()
     whole = turn(make, first)
     await whole.to_the_end()
-    for cut in places_of_each_kind(whole.log, first=2):
-        run = turn(make, first)
-        run.log[:] = whole.log[:cut]
+
+    def next_owners(log: list[Entry]) -> Owners:
+        return replace(whole, log=log, hosts=[])
+
+    for run, where in cuts(whole, next_owners, first=2):
         await run.to_the_end()
-        assert run.end.result["message"] == whole.end.result["message"], f"cut after record {cut}"
-        assert run.hosts[-1].state.added == whole.hosts[-1].state.added, f"cut after record {cut}"
+        assert run.end.result["message"] == whole.end.result["message"], where
+        assert run.hosts[-1].state.added == whole.hosts[-1].state.added, where
 
 
 def test_a_session_manager_of_a_graph_is_refused_with_what_takes_its_place(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ async def test_a_guest_takes_none_of_the_halves_of_an_agent() -> None:
         await verified(clerk, tools="live")
 
 
-async def test_a_cancel_that_came_while_a_function_failed_is_no_difference() -> None:
+async def test_a_cancel_that_came_while_a_function_failed_is_not_a_difference() -> None:
     async def breaks() -> None:
         raise ValueError("broken")
 
