@@ -17,7 +17,8 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage, SystemMessage, ToolMessage
 from langgraph.cache.memory import InMemoryCache as InMemoryNodeCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
@@ -37,7 +38,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.guests.langgraph import LangGraphGuest
-from playhead.runtime.guests.langgraph.forms import loaded, stored
+from playhead.runtime.guests.langgraph.forms import asked_of, loaded, stored
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.targets import load_served
@@ -226,6 +227,20 @@ async def test_the_log_takes_the_place_of_a_saver_in_memory() -> None:
     await run.to_the_end()
     assert run.end.result["message"]["content"] == [{"text": "human: 'go'"}]
     assert saver.storage == {}
+
+
+def test_what_a_model_is_asked_is_compared_part_by_part_and_without_ids() -> None:
+    def asked(use_id: str, time: str) -> dict[str, list[Any]]:
+        call: Any = {"name": "pay", "args": {"euros": 3}, "id": use_id}
+        said = [
+            SystemMessage(f"It is {time}."),
+            AIMessage("", tool_calls=[call]),
+            ToolMessage("ok", tool_call_id=use_id),
+        ]
+        return asked_of(FakeListChatModel(responses=[]), said)
+
+    assert asked("a", "noon") == asked("b", "noon")
+    assert asked("a", "noon")["messages"] == asked("a", "one")["messages"], "only the system prompt differs"
 
 
 async def test_a_handoff_may_make_up_the_id_of_its_tool_call() -> None:

@@ -81,10 +81,17 @@ def whole(chunks: list[Any]) -> BaseMessage:
     return message_chunk_to_message(first + rest if rest else first)
 
 
-def asked_of(model: Any, given: Any) -> list[Any]:
-    """What a model is asked, to compare it with what it was asked before: without ids, which are made up each time."""
-    messages = model._convert_input(given).to_messages()
-    return [(one.type, plain(one.content), plain(getattr(one, "tool_calls", None))) for one in messages]
+def asked_of(model: Any, given: Any) -> dict[str, list[Any]]:
+    """What a model is asked, to compare it with what it was asked before: without ids, which may be made up each time."""
+    messages: list[BaseMessage] = model._convert_input(given).to_messages()
+    system = [plain(one.content) for one in messages if one.type == "system"]
+    said = [(one.type, plain(one.content), _calls_of(one)) for one in messages if one.type != "system"]
+    return {"system": system, "messages": said}
+
+
+def _calls_of(message: BaseMessage) -> Any:
+    calls: list[Any] = getattr(message, "tool_calls", None) or []
+    return [(call["name"], plain(call["args"])) for call in calls]
 
 
 def shown(value: Any) -> Any:
