@@ -18,7 +18,7 @@ from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.factory import AgentFactory, AgentSource, is_factory
 from playhead.runtime.agent.serving import Served, served_of
 from playhead.runtime.core.errors import AgentFactoryError, BadTargetError, ModelConfigurationError, PlayheadError
-from playhead.runtime.guests.finding import framework_agent, makes_framework_agent
+from playhead.runtime.guests.finding import framework_agent, is_to_be_made, makes_framework_agent
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.host.function import FunctionGuest, is_guest_function, takes_context
 from playhead.runtime.host.guest import Guest
@@ -85,10 +85,12 @@ def _agents_of(target: str) -> list[Served]:
             return [served_of(value, name=attribute)]
         except AgentFactoryError as error:
             raise _failure(f"{target}: cannot make the agent", error) from error
+        except ValueError as error:
+            raise BadTargetError(f"{target}: {error}") from error
         except TypeError as error:
             what = str(error) if inspect.isfunction(value) else f"it is a {type(value).__name__}"
-        except ValueError as error:
-            what = str(error)
+        if is_to_be_made(value):
+            what = f"{what}, which keeps what a run did: write a function that makes one, and name the function"
         what = "no such attribute" if value is None else what
         raise BadTargetError(f"{target}: {attribute} is not an Agent ({what}). Agents there: {_names(module)}")
     try:

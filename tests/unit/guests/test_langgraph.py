@@ -223,7 +223,7 @@ class Elsewhere(BaseCheckpointSaver[int]):
 
 async def test_the_log_takes_the_place_of_a_saver_in_memory() -> None:
     saver = InMemorySaver()
-    run = Owners(LangGraphGuest(talk().copy({"checkpointer": saver})))
+    run = Owners(LangGraphGuest(talk().copy({"checkpointer": saver}), name="graph"))
     await run.to_the_end()
     assert run.end.result["message"]["content"] == [{"text": "human: 'go'"}]
     assert saver.storage == {}
@@ -232,7 +232,7 @@ async def test_the_log_takes_the_place_of_a_saver_in_memory() -> None:
 def test_what_a_model_is_asked_is_compared_part_by_part_and_without_ids() -> None:
     def asked(use_id: str, time: str) -> dict[str, list[Any]]:
         call: Any = {"name": "pay", "args": {"euros": 3}, "id": use_id}
-        said = [
+        said: list[Any] = [
             SystemMessage(f"It is {time}."),
             AIMessage("", tool_calls=[call]),
             ToolMessage("ok", tool_call_id=use_id),

@@ -24,7 +24,7 @@ from playhead.runtime.core.errors import BadTargetError
 from playhead.runtime.core.records import MessageAdded, RunPaused, StepFinished, ToolFinished, ToolStarted
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.guests.openai_agents import OpenAIAgentsGuest, forms
+from playhead.runtime.guests.openai_agents import OpenAIAgentsGuest
 from playhead.runtime.host import host
 from playhead.runtime.targets import load_served
 from tests.support.guest_owners import RUN, Owners
@@ -125,13 +125,31 @@ class OfAnotherServer(Model):
 
 
 async def test_a_server_may_leave_fields_out_and_send_what_the_sdk_does_not_know() -> None:
-    guest = OpenAIAgentsGuest(Agent(name="agent", model=OfAnotherServer()))
+    @agents.input_guardrail
+    async def judge(context: Any, agent: Any, given: Any) -> agents.GuardrailFunctionOutput:
+        judged = await Runner.run(Agent(name="Judge", model=OfAnotherServer()), "fit?")
+        return agents.GuardrailFunctionOutput(judged.final_output, tripwire_triggered=judged.final_output != "Hi.")
+
+    guest = OpenAIAgentsGuest(Agent(name="agent", model=OfAnotherServer(), input_guardrails=[judge]))
     run = Owners(guest)
     await run.to_the_end()
-    assert run.end.result["message"]["content"] == [{"text": "Hi."}]
-    assert {"type": "response.of_tomorrow", "told": 1} in [event.get("event") for event in run.events()]
-    again = forms.RESPONSE.load(forms.RESPONSE.dump(await OfAnotherServer().get_response()))
-    assert (again.output[0].content[0].text, again.output[0].status) == ("Hi.", None)
+    again = Owners(guest, run.log[:-1])  # all answers come from the log
+    await again.to_the_end()
+    for one in (run, again):
+        assert one.end.result["message"]["content"] == [{"text": "Hi."}]
+        assert {"type": "response.of_tomorrow", "told": 1} in [event.get("event") for event in one.events()]
+
+
+def test_an_agent_of_a_class_of_contexts_needs_one() -> None:
+    class Passenger:
+        pass
+
+    agent = Agent[Passenger](name="agent", model=ScriptedModel([]))
+    with pytest.raises(ValueError, match=r"agent needs a context \(Passenger\): serve OpenAIAgentsGuest\(…, context="):
+        OpenAIAgentsGuest(agent)
+    OpenAIAgentsGuest(agent, context=lambda ctx: Passenger())
+    for kind in (dict[str, Any], dict, None, Any):
+        OpenAIAgentsGuest(Agent[kind](name="agent", model=ScriptedModel([])))  # pyright: ignore[reportInvalidTypeForm]
 
 
 async def test_the_tool_sees_what_a_former_tool_changed_and_tells_it_in_the_words_of_the_sdk() -> None:

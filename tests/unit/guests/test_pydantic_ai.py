@@ -174,8 +174,10 @@ def test_agents_and_annotated_functions_of_a_module_are_served(tmp_path: Path) -
     file.write_text(FILE)
     assert list(load_served([str(file)])) == ["clerk", "by-name", "make_agent"]
     assert list(load_served([f"{file}:plain"])) == ["plain"]
-    with pytest.raises(BadTargetError, match=r"needs is not an Agent \(needs needs deps \(int"):
+    with pytest.raises(BadTargetError, match=r"of_pydantic_ai.py:needs: needs needs deps \(int"):
         load_served([f"{file}:needs"])
+    with pytest.raises(ValueError, match="the agent has no name: give PydanticAIGuest a name="):
+        PydanticAIGuest(Agent(TestModel()))
 
 
 async def test_an_agent_that_lacks_a_tool_of_its_log_is_told_the_record() -> None:

@@ -19,10 +19,12 @@ __all__: list[str] = []
 FILE = """
 from __future__ import annotations
 import strands
+from strands.multiagent import Swarm
 from tests.support.strands_agents import World, said
 
 shop = World().agent(said("Hello."), name="Strands Agents")
 named = World().agent(said("Hello."), name="by-name")
+swarm = Swarm([World().agent(said("Hello."), name="node")])
 
 def make_agent() -> strands.Agent:
     return World().agent(said("Hello."))
@@ -61,6 +63,7 @@ def test_an_attribute_may_be_a_function_without_annotations(file: Path) -> None:
     ("attribute", "says"),
     [
         ("breaks", "cannot make the agent: .*KeyError: 'no such key'"),
+        ("swarm", "swarm is not an Agent .it is a Swarm, which keeps what a run did: write a function that makes one"),
         ("other", "other returned 'not an agent' of type str, which is none of: a strands.Agent, a Graph or a Swarm"),
     ],
 )

@@ -11,7 +11,7 @@ from playhead.runtime.core.checks import check_agent
 from playhead.runtime.guests.sources import called, name_of_function
 from playhead.runtime.host.guest import Guest
 
-__all__ = ["framework_agent", "framework_guest", "makes_framework_agent", "takes_nothing"]
+__all__ = ["framework_agent", "framework_guest", "is_to_be_made", "makes_framework_agent", "takes_nothing"]
 
 
 class _Framework(NamedTuple):
@@ -68,6 +68,11 @@ def _framework(kind: object, *, made: bool) -> _Framework | None:
 def framework_agent(value: object) -> bool:
     """Whether a value is an agent of a framework that a worker runs as it is."""
     return _framework(type(value), made=False) is not None
+
+
+def is_to_be_made(value: object) -> bool:
+    """Whether a value is not a TARGET itself, but what a function makes is: a graph or a swarm keeps what a run did in it."""
+    return not framework_agent(value) and _framework(type(value), made=True) is not None
 
 
 def takes_nothing(value: object) -> bool:

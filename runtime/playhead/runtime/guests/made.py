@@ -31,6 +31,7 @@ class MadeGuest(GeneratorGuest):
     Attributes:
         kinds: The classes of the framework's agents.
         told: What they are, for people.
+        unnamed: The name that the framework gives to an agent without one.
         distribution: The framework's, if its version is to be recorded with each run: another one may do something else.
 
     Raises:
@@ -41,6 +42,7 @@ class MadeGuest(GeneratorGuest):
 
     kinds: ClassVar[tuple[type, ...]] = ()
     told: ClassVar[str] = ""
+    unnamed: ClassVar[str] = ""
     distribution: ClassVar[str] = ""
 
     def __init__(
@@ -100,7 +102,9 @@ class MadeGuest(GeneratorGuest):
 
     def _named(self) -> str:
         """The function's name, or the agent's own, if clients could use it."""
-        name = getattr(self._source, "name", None) or getattr(self._source, "__name__", "agent")
+        name = getattr(self._source, "name", None) or getattr(self._source, "__name__", "")
+        if name == self.unnamed:
+            raise ValueError(f"the agent has no name: give {type(self).__name__} a name=, by which clients call it")
         try:
             check_agent(name)
         except ValueError as error:

@@ -43,6 +43,7 @@ class LangGraphGuest(MadeGuest):
 
     kinds: ClassVar[tuple[type, ...]] = (Pregel,)
     told = "a compiled graph of LangGraph"
+    unnamed = "LangGraph"
     distribution = "langgraph"
     varies: ClassVar[frozenset[str]] = VARIES | {"id", "tool_call_id"}  # prebuilt handoffs make them up
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, get_args
 
 from agents import Agent
 from agents.run import AgentRunner
@@ -36,7 +36,8 @@ class OpenAIAgentsGuest(MadeGuest):
 
     Raises:
         TypeError: If `source` is neither, the function returns something else, or an option is unknown.
-        ValueError: If an option or a tool keeps what the log has to keep, or the name is invalid.
+        ValueError: If an option or a tool keeps what the log has to keep, the name is invalid, or the agent is an
+            `Agent[Context]` of a class and there is no `context`.
         AgentFactoryError: If the function raises.
     """
 
@@ -52,6 +53,7 @@ class OpenAIAgentsGuest(MadeGuest):
         options: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> None:
+        self._has_context = context is not None
         self._context = context or (lambda ctx: ctx.invocation_state)
         self._options: dict[str, Any] = dict(options or {})
         for name in self._options:
@@ -64,11 +66,19 @@ class OpenAIAgentsGuest(MadeGuest):
         super().__init__(source, **more)
 
     def check(self, agent: Any) -> None:
-        """Refuse tools that act on this machine by other ways than a function.
+        """Refuse tools that act on this machine by other ways than a function, and an agent whose context is not known.
 
         Raises:
-            ValueError: The message names the tool.
+            ValueError: The message names the tool, or the class of the context.
         """
+        for kind in get_args(getattr(agent, "__orig_class__", None)):  # of Agent[Context](…)
+            if self._has_context or kind in (Any, object) or not isinstance(kind, type):
+                continue
+            if not issubclass(kind, dict | type(None)):
+                needs = kind.__name__
+                raise ValueError(
+                    f"{self.name} needs a context ({needs}): serve OpenAIAgentsGuest(…, context=lambda ctx: …)"
+                )
         for tool in agent.tools:
             if any(getattr(tool, name, None) is not None for name in ("computer", "editor", "executor")):
                 raise ValueError(f"what {agent.name}'s tool {tool.name} does is not recorded: make it a function_tool")
