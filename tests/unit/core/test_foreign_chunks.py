@@ -24,6 +24,13 @@ __all__: list[str] = []
         {"event_kind": "part_delta", "index": 0, "delta": {"part_delta_kind": "text", "content_delta": "text"}},
         {"type": "AIMessageChunk", "content": "text"},
         {"type": "ai", "content": [{"type": "text", "text": "te"}, {"type": "image"}, {"type": "text", "text": "xt"}]},
+        {
+            "output": [
+                {"type": "function_call"},
+                {"type": "message", "content": [{"type": "output_text", "text": "text"}]},
+            ],
+            "response_id": None,
+        },
     ],
 )
 def test_the_text_of_the_usual_libraries_is_found(item: Any) -> None:

@@ -44,7 +44,7 @@ def foreign_text(item: Any) -> str:
     """The text that an item adds to the answer, for the forms of the usual libraries; empty if it adds none.
 
     They are plain text, and the events of OpenAI's chat completions and responses, of Anthropic's messages, of pydantic-ai
-    and of LangChain, each as a dict.
+    and of LangChain, each as a dict, and a whole answer of the OpenAI Agents SDK.
     """
     if isinstance(item, str):
         return item
@@ -67,13 +67,24 @@ def foreign_text(item: Any) -> str:
             return text
         case "AIMessageChunk" | "ai", {"content": [*blocks]}:
             return "".join(_block_text(block) for block in cast("list[object]", blocks))
+        case None, {"output": [*items], "response_id": _}:
+            return "".join(_message_text(one) for one in cast("list[object]", items))
+        case _:
+            return ""
+
+
+def _message_text(item: object) -> str:
+    """The text of an item of a whole answer of the OpenAI Agents SDK."""
+    match item:
+        case {"type": "message", "content": [*blocks]}:
+            return "".join(_block_text(block) for block in cast("list[object]", blocks))
         case _:
             return ""
 
 
 def _block_text(block: object) -> str:
     match block:
-        case {"type": "text", "text": str(text)}:
+        case {"type": "text" | "output_text", "text": str(text)}:
             return text
         case _:
             return ""
