@@ -113,9 +113,10 @@ def test_the_words_of_an_agent_within_are_told_as_they_come_and_its_name_without
     event = {"type": "multiagent_node_stream", "node_id": "left", "event": {"data": "Left "}}
     assert spoken_within(EventEmitted(at=0, event=event)) == ("left", "Left ")
     assert spoken_within(EventEmitted(at=0, event={"type": "multiagent_node_start", "node_id": "left"})) is None
-    assert (
-        who_said("/within:billing_agent#call_1/within:Billing Agent~2/model:1", {}) == "billing_agent / Billing Agent"
-    )
+    within = "/within:billing_agent#call_1/within:Billing Agent~2/model:1"
+    assert who_said(within, {}) == "billing_agent / Billing Agent"
+    named = [("generate joke 2 (1, False)~2", "generate joke"), ("judge", "judge"), ("3", "model")]
+    assert [who_said(f"/model:{name}", {}) for name, _ in named] == [who for _, who in named]
 
 
 async def test_a_guests_tokens_are_those_of_its_result() -> None:

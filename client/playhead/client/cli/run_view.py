@@ -203,6 +203,7 @@ class RunView:
         text = "\n".join(block["text"] for block in message.get("content", []) if "text" in block)
         of_its_own = self._guest and text != self._streamed  # a guest's result need not be what its model said
         if text.strip() and (of_its_own or not self._streams):
+            self._begin(None)
             self._say(text if text.endswith("\n") else f"{text}\n")
 
     def _say_for(self, record: ToolDecided | HookDecided) -> None:

@@ -24,6 +24,9 @@ __all__ = [
 _OF_A_SCOPE: Final = re.compile(r"^within:([^#]*?)(#.*)?(~\d+)?$")
 """The part of a key that `GuestContext.within` makes of a name; what follows a # is for the key alone."""
 
+_OF_A_NAMED_CALL: Final = re.compile(r"^model:(.*?\D.*?)( \d+( .*)?)?(~\d+)?$")
+"""The last part of the key of a model call that has a name, which a place in a graph may follow."""
+
 _OF_AN_AGENT: Final = frozenset(
     {"data", "delta", "event", "init_event_loop", "message", "start", "start_event_loop", "tool_stream_event"}
 )
@@ -88,8 +91,13 @@ def usage_in(record: StepFinished) -> dict[str, int]:
 
 
 def who_said(key: str, names: Mapping[str, str]) -> str:
-    """Whose model call it is: the nodes and the tools in which it was made. `names` has the names of tools by their lanes."""
-    parts = key.split("/")[1:-1]
+    """Whose model call it is: the nodes and the tools in which it was made, else its own name. `names` has the names of tools by
+    their lanes.
+    """
+    *parts, call = key.split("/")[1:]
+    if not parts:
+        named = _OF_A_NAMED_CALL.match(call)
+        return named[1] if named else "model"
     lanes = ["/" + "/".join(parts[: number + 1]) for number in range(len(parts))]
     told = [names.get(lane, part) for lane, part in zip(lanes, parts, strict=True)]
     return " / ".join(_OF_A_SCOPE.sub(r"\1", part) for part in told)

@@ -13,6 +13,8 @@ from playhead.runtime.core.records import (
     CALL_FAILED,
     Entry,
     EventEmitted,
+    MessageAdded,
+    ModelChunk,
     ModelFailed,
     ModelRetried,
     ModelStarted,
@@ -20,6 +22,7 @@ from playhead.runtime.core.records import (
     RunCompleted,
     RunFailed,
     RunSubmitted,
+    StepFinished,
     ToolFinished,
     ToolProgressed,
     ToolStarted,
@@ -63,6 +66,23 @@ def test_a_call_that_broke_off_before_a_text_is_not_said_to_be_withdrawn(
     _, err = shown(run.entries, capsys)
     assert [line for line in err if "withdrawn" in line] == []
     assert "[asking the model again: its worker stopped half-way]" in err
+
+
+def test_the_result_of_a_guest_that_its_model_did_not_say_has_lines_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    run = Eventful()
+    run.opening("How is Paris?")
+    for number in (1, 2):
+        run.add(ModelStarted(at=0, lane=f"/model:{number}"), ModelChunk(at=0, chunk={"item": f"answer {number}"}))
+        run.add(StepFinished(at=0, key=f"/model:{number}"))
+    result: Any = {"role": "assistant", "content": [{"text": "the result"}]}
+    run.add(MessageAdded(at=0, message=result, origin="model", stop_reason="end_turn"))
+    out, err = shown(run.entries, capsys)
+    assert [line for line in (*out.split("\n"), *err) if line in ("answer 1", "answer 2", "the result")] == [
+        *("answer 1", "answer 2", "the result"),
+    ]
 
 
 def test_what_a_node_of_a_graph_says_is_on_the_line_of_what_is_waited_for(monkeypatch: pytest.MonkeyPatch):
