@@ -35,7 +35,7 @@ async def offline(messages: list[Any], info: AgentInfo) -> AsyncIterator[Any]:
 agent = Agent(
     FunctionModel(stream_function=offline),
     deps_type=str,
-    system_prompt=(
+    instructions=(
         "You're a dice game, you should roll the die and see if the number you get back matches the user's guess. "
         "If so, tell them they're a winner. Use the player's name in the response."
     ),

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agents import Agent, Model, RunContextWrapper, function_tool, handoff
+from agents import Agent, Model, RunContextWrapper, handoff
+from agents.decorators import tool
 from agents.testing import ScriptedModel, assistant_message, function_call
 
 __all__ = ["desk"]
@@ -46,7 +47,7 @@ class Offline(Model):
             yield event
 
 
-@function_tool(needs_approval=True)
+@tool(needs_approval=True)
 async def update_seat(context: RunContextWrapper[Any], seat: str) -> str:
     """Give the passenger another seat."""
     context.context["seat"] = seat
