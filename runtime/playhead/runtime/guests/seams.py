@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 
 from playhead.runtime.host.context import GuestContext, current_context
 from playhead.runtime.host.forms import closing
 
-__all__ = ["answer", "apart", "once", "put_once", "recording"]
+__all__ = ["Call", "answer", "apart", "argument", "hosted", "once", "put_once", "recording"]
+
+Call = partial[Any]
+"""A call of a method in whose place a seam is: call it to make it."""
 
 _SEAM: Final = "__playhead_seam__"
 
@@ -33,6 +36,28 @@ def recording() -> GuestContext | None:
     itself, which is part of that, and outside of a guest's run.
     """
     return None if _ASKING.get() else current_context()
+
+
+def hosted(
+    record: Callable[[GuestContext, Call], Any], here: Callable[[], GuestContext | None] = recording
+) -> Callable[[Any], Callable[..., Any]]:
+    """For `put_once`: in a hosted run a call of the method is `record(ctx, call)`, and elsewhere what it was."""
+
+    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+        def seam(*given: Any, **options: Any) -> Any:
+            ctx, call = here(), partial(method, *given, **options)
+            return call() if ctx is None else record(ctx, call)
+
+        return seam
+
+    return wrap
+
+
+def argument(call: Call, place: int, *names: str) -> Any:
+    """An argument of a call, which may be given by its place or by one of these names; None without it."""
+    if len(call.args) > place:
+        return call.args[place]
+    return next((call.keywords[name] for name in names if name in call.keywords), None)
 
 
 def apart(stream: Callable[[], AsyncIterable[Any]]) -> Callable[[], AsyncGenerator[Any, None]]:

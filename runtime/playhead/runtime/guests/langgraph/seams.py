@@ -16,7 +16,7 @@ from langgraph.types import Interrupt
 
 from playhead.runtime.core.plain import plain
 from playhead.runtime.guests.langgraph import forms
-from playhead.runtime.guests.seams import apart, put_once, recording
+from playhead.runtime.guests.seams import Call, apart, argument, hosted, put_once, recording
 from playhead.runtime.host.context import GuestContext
 
 __all__ = ["GIVEN"]
@@ -32,55 +32,38 @@ def _here() -> GuestContext | None:
     return None if GIVEN.get() is None else recording()
 
 
-_Call = partial[Any]
-"""A call of a model or a tool, with it and all that it was called with."""
-
-
-def _hosted(record: Callable[[GuestContext, _Call], Any]) -> Callable[[Any], Callable[..., Any]]:
-    """Puts `record` in the place of a method, in graphs' runs."""
-
-    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
-        def seam(*given: Any, **options: Any) -> Any:
-            ctx, asks = _here(), partial(method, *given, **options)
-            return asks() if ctx is None else record(ctx, asks)
-
-        return seam
-
-    return wrap
-
-
-def _answer(ctx: GuestContext, call: _Call, asks: Callable[[], AsyncIterator[Any]]) -> AsyncGenerator[Any, None]:
-    asked = forms.asked_of(call.args[0], _input(call))
+def _answer(ctx: GuestContext, call: Call, asks: Callable[[], AsyncIterator[Any]]) -> AsyncGenerator[Any, None]:
+    asked = forms.asked_of(call.args[0], _given(call))
     return ctx.model(asked, apart(asks), name=_place(), form=forms.CHUNK)
 
 
-def _astream(ctx: GuestContext, call: _Call) -> AsyncIterator[Any]:
+def _astream(ctx: GuestContext, call: Call) -> AsyncIterator[Any]:
     return _answer(ctx, call, call)
 
 
-def _stream(ctx: GuestContext, call: _Call) -> Iterator[Any]:
+def _stream(ctx: GuestContext, call: Call) -> Iterator[Any]:
     return iter(ctx.wait(lambda: _all(_answer(ctx, call, lambda: _in_thread(call())))))
 
 
-async def _ainvoke(ctx: GuestContext, call: _Call) -> Any:
+async def _ainvoke(ctx: GuestContext, call: Call) -> Any:
     del ctx
     return forms.whole(await _all(call.args[0].astream(*call.args[1:], **call.keywords)))
 
 
-def _invoke(ctx: GuestContext, call: _Call) -> Any:
+def _invoke(ctx: GuestContext, call: Call) -> Any:
     del ctx
     return forms.whole(list(call.args[0].stream(*call.args[1:], **call.keywords)))
 
 
-def _arun(ctx: GuestContext, call: _Call) -> Awaitable[Any]:
+def _arun(ctx: GuestContext, call: Call) -> Awaitable[Any]:
     return _tool_call(ctx, call, call)
 
 
-def _run(ctx: GuestContext, call: _Call) -> Any:
+def _run(ctx: GuestContext, call: Call) -> Any:
     return ctx.wait(lambda: _tool_call(ctx, call, lambda: asyncio.to_thread(call)))
 
 
-async def _tool_call(ctx: GuestContext, call: _Call, do: Callable[[], Awaitable[Any]]) -> Any:
+async def _tool_call(ctx: GuestContext, call: Call, do: Callable[[], Awaitable[Any]]) -> Any:
     """Make a tool call. A node that is run again, because a human has responded or its policy says so, calls no tool again that
     has given its result there.
     """
@@ -89,7 +72,7 @@ async def _tool_call(ctx: GuestContext, call: _Call, do: Callable[[], Awaitable[
     if not use_id or (place, use_id) not in done:
         use = {
             "name": tool.name,
-            "input": forms.input_of(_input(call)),
+            "input": forms.input_of(_given(call)),
             "toolUseId": use_id or f"{tool.name} in {place}",
         }
         form, asks = forms.result_form(tool.name, use_id), (partial(_asked, tool), _asks)
@@ -107,8 +90,8 @@ def _asks(interrupts: Sequence[Mapping[str, Any]]) -> GraphInterrupt:
     return GraphInterrupt(tuple(Interrupt(value=one["reason"], id=one["id"]) for one in interrupts))
 
 
-def _input(call: _Call) -> Any:
-    return call.args[1] if len(call.args) > 1 else call.keywords.get("input", call.keywords.get("tool_input"))
+def _given(call: Call) -> Any:
+    return argument(call, 1, "input", "tool_input")
 
 
 def _place() -> str:
@@ -131,6 +114,6 @@ async def _in_thread(items: Iterator[Any]) -> AsyncGenerator[Any]:
 
 
 for _name, _record in {"ainvoke": _ainvoke, "astream": _astream, "invoke": _invoke, "stream": _stream}.items():
-    put_once(BaseChatModel, _name, _hosted(_record))
+    put_once(BaseChatModel, _name, hosted(_record, _here))
 for _name, _record in {"arun": _arun, "run": _run}.items():
-    put_once(BaseTool, _name, _hosted(_record))
+    put_once(BaseTool, _name, hosted(_record, _here))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from agents import Agent, AgentBase, Model, RunConfig
-from agents.run import AgentRunner, set_default_agent_runner
+from agents import AgentBase, Model, RunConfig
+from agents.run import get_default_agent_runner
 from agents.tracing import get_trace_provider
 
 from playhead.runtime.guests.openai_agents import forms
-from playhead.runtime.guests.seams import answer, apart, once, put_once, recording
-from playhead.runtime.host.context import GuestContext, current_context
+from playhead.runtime.guests.seams import Call, answer, apart, argument, hosted, once, put_once
+from playhead.runtime.host.context import GuestContext
 
 __all__ = ["quiet_spans", "recorded_config"]
 
@@ -32,103 +32,72 @@ def recorded_config(given: Any, ctx: GuestContext) -> RunConfig:
 def _see_model(model: Any) -> Any:
     """Let the answers of a model be recorded; a name, or None, is looked up by the provider."""
     if isinstance(model, Model):
-        put_once(model, "get_response", _responds)
-        put_once(model, "stream_response", _streams)
+        put_once(model, "get_response", hosted(_responds))
+        put_once(model, "stream_response", hosted(_streams))
     return model
 
 
-def _asked(instructions: Any, messages: Any) -> dict[str, Any]:
-    """A request as it is now: the runner of the SDK adds to its list of messages."""
-    return {"instructions": instructions, "messages": list(messages) if isinstance(messages, list) else messages}
+def _streams(ctx: GuestContext, call: Call) -> AsyncIterator[Any]:
+    return ctx.model(_asked(call), apart(call), form=forms.CHUNK)
 
 
-def _streams(stream: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
-    def recorded(system_instructions: Any, input: Any, *given: Any, **more: Any) -> AsyncIterator[Any]:  # noqa: A002
-        ctx, asks = recording(), partial(stream, system_instructions, input, *given, **more)
-        asked = _asked(system_instructions, input)
-        return asks() if ctx is None else ctx.model(asked, apart(asks), form=forms.CHUNK)
-
-    return recorded
+def _responds(ctx: GuestContext, call: Call) -> Awaitable[Any]:
+    return answer(ctx.model(_asked(call), once(call), form=forms.RESPONSE))
 
 
-def _responds(respond: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def recorded(system_instructions: Any, input: Any, *given: Any, **more: Any) -> Any:  # noqa: A002
-        ctx, asks = recording(), partial(respond, system_instructions, input, *given, **more)
-        asked = _asked(system_instructions, input)
-        return await (asks() if ctx is None else answer(ctx.model(asked, once(asks), form=forms.RESPONSE)))
-
-    return recorded
+def _asked(call: Call) -> dict[str, Any]:
+    return {"instructions": argument(call, 0, "system_instructions"), "messages": argument(call, 1, "input")}
 
 
-def _all_tools(get_all_tools: Callable[..., Awaitable[list[Any]]]) -> Callable[..., Awaitable[list[Any]]]:
-    """An agent that runs is asked for its tools before each call of its model."""
-
-    async def found(self: Any, run_context: Any) -> list[Any]:
-        tools = await get_all_tools(self, run_context)
-        if current_context() is not None:
-            _see_model(getattr(self, "model", None))
-            for tool in tools:
-                invoker = getattr(tool, "on_invoke_tool", None)
-                if hasattr(invoker, "_invoke_tool_impl"):  # within the SDK's own one: its handling of errors runs again
-                    put_once(invoker, "_invoke_tool_impl", partial(_called, tool))
-                elif invoker is not None:
-                    put_once(tool, "on_invoke_tool", partial(_called, tool))
-        return tools
-
-    return found
+async def _all_tools(ctx: GuestContext, call: Call) -> list[Any]:
+    """The tools of an agent that runs, which is asked for them before each call of its model."""
+    del ctx
+    agent, tools = call.args[0], await call()
+    _see_model(getattr(agent, "model", None))
+    for tool in tools:
+        invoker, calls = getattr(tool, "on_invoke_tool", None), hosted(partial(_tool_call, tool))
+        if hasattr(invoker, "_invoke_tool_impl"):  # within the SDK's own one: its handling of errors runs again
+            put_once(invoker, "_invoke_tool_impl", calls)
+        elif invoker is not None:
+            put_once(tool, "on_invoke_tool", calls)
+    return tools
 
 
-def _called(tool: Any, call: Callable[[Any, str], Awaitable[Any]]) -> Callable[[Any, str], Awaitable[Any]]:
-    """The calls of a tool. That of an agent is entered again after a takeover, because its own calls are recorded."""
-
-    async def recorded(tool_context: Any, arguments: str) -> Any:
-        ctx, use_id = current_context(), getattr(tool_context, "tool_call_id", tool.name)
-        do = partial(call, tool_context, arguments)
-        if ctx is None:
-            return await do()
-        if getattr(tool, "_agent_instance", None) is not None:
-            with ctx.within(f"{tool.name}#{use_id}"):
-                return await do()
-        use = {"name": tool.name, "input": forms.input_of(arguments), "toolUseId": use_id}
-        return await ctx.tool(use, do, shared=tool_context.context, form=forms.OUTPUT)
-
-    return recorded
+async def _tool_call(tool: Any, ctx: GuestContext, call: Call) -> Any:
+    """Make a call of a tool. That of an agent is entered again after a takeover, because its own calls are recorded."""
+    tool_context, arguments = call.args
+    use_id = getattr(tool_context, "tool_call_id", tool.name)
+    if getattr(tool, "_agent_instance", None) is not None:
+        with ctx.within(f"{tool.name}#{use_id}"):
+            return await call()
+    use = {"name": tool.name, "input": forms.input_of(arguments), "toolUseId": use_id}
+    return await ctx.tool(use, call, shared=tool_context.context, form=forms.OUTPUT)
 
 
-class _Runner(AgentRunner):
-    """The SDK's runner, which also runs the agents within a hosted run: guardrails, agents as tools, those that tools run."""
+async def _runs(ctx: GuestContext, call: Call) -> Any:
+    """Run an agent within a hosted run: that of a guardrail, of a tool, or one that a tool runs."""
+    with _within(ctx, call) as runs:
+        return await runs()
 
-    async def run(self, starting_agent: Agent[Any], input: Any, **given: Any) -> Any:  # noqa: A002
-        with _within(starting_agent, given) as options:
-            return await super().run(starting_agent, input, **options)
 
-    def run_streamed(self, starting_agent: Agent[Any], input: Any, **given: Any) -> Any:  # noqa: A002
-        with _within(starting_agent, given) as options:
-            return super().run_streamed(starting_agent, input, **options)
+def _runs_streamed(ctx: GuestContext, call: Call) -> Any:
+    with _within(ctx, call) as runs:
+        return runs()
 
 
 @contextmanager
-def _within(agent: Agent[Any], given: dict[str, Any]) -> Generator[Any]:
-    ctx = current_context()
-    with nullcontext() if ctx is None else ctx.within(agent.name):
-        yield given if ctx is None else {**given, "run_config": recorded_config(given.get("run_config"), ctx)}
+def _within(ctx: GuestContext, call: Call) -> Generator[Call]:
+    with ctx.within(argument(call, 0, "starting_agent").name):
+        yield partial(call, run_config=recorded_config(call.keywords.get("run_config"), ctx))
 
 
 def quiet_spans() -> None:
     """Let no processor of the SDK's provider get spans while a log answers. Another provider is left as it is."""
     processors = vars(get_trace_provider()).get("_multi_processor")  # all of them, also those that are added later
     for name in () if processors is None else ("on_span_start", "on_span_end"):
-        put_once(processors, name, _unless_replaying)
+        put_once(processors, name, hosted(lambda ctx, tell: None if ctx.replaying else tell()))
 
 
-def _unless_replaying(tell: Callable[[Any], None]) -> Callable[[Any], None]:
-    def told(span: Any) -> None:
-        ctx = current_context()
-        if ctx is None or not ctx.replaying:
-            tell(span)
-
-    return told
-
-
-put_once(AgentBase, "get_all_tools", _all_tools)
-set_default_agent_runner(_Runner())
+put_once(AgentBase, "get_all_tools", hosted(_all_tools))
+put_once(get_default_agent_runner(), "run", hosted(_runs))
+put_once(get_default_agent_runner(), "run_streamed", hosted(_runs_streamed))

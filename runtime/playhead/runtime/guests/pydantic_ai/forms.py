@@ -14,7 +14,7 @@ from playhead.runtime.guests.prompts import parts_of, text_of
 from playhead.runtime.guests.verdicts import verdict_of
 from playhead.runtime.host.forms import Form, usage_of
 
-__all__ = ["EVENT", "ITEM", "MESSAGES", "RESPONSE", "RESULT", "allowed", "dump", "end_of", "message_of", "prompt_of"]
+__all__ = ["EVENT", "ITEM", "MESSAGES", "RESULT", "allowed", "dump", "message_of", "prompt_of"]
 
 
 def _kind(value: Any) -> str:
@@ -25,7 +25,7 @@ def _kind(value: Any) -> str:
 _CHUNK: Final = TypeAdapter[Any](ModelResponseStreamEvent)
 EVENT: Final = TypeAdapter[Any](AgentStreamEvent)
 MESSAGES: Final = ModelMessagesTypeAdapter
-RESPONSE: Final = TypeAdapter(ModelResponse)
+_RESPONSE: Final = TypeAdapter(ModelResponse)
 _RESULT: Final = TypeAdapter[Any](
     Annotated[Annotated[ToolReturn, Tag("return")] | Annotated[ToolReturnContent, Tag("content")], Discriminator(_kind)]
 )
@@ -38,13 +38,18 @@ def dump(adapter: TypeAdapter[Any], value: Any) -> Any:
     return adapter.dump_python(value, mode="json", exclude_none=True)
 
 
-def end_of(response: ModelResponse) -> dict[str, Any]:
-    """The last item of an answer: all of it, and its tokens."""
-    return {"metadata": {"usage": usage_of(response.usage), "response": dump(RESPONSE, response)}}
+def _dumped(item: Any) -> Any:
+    if not isinstance(item, ModelResponse):
+        return dump(_CHUNK, item)
+    return {"metadata": {"usage": usage_of(item.usage), "response": dump(_RESPONSE, item)}}
 
 
-ITEM: Final = Form(lambda item: item if isinstance(item, dict) else dump(_CHUNK, item), lambda said: said)
-"""The items of an answer: its events, of which only readers take notice, and its end."""
+def _loaded(said: Any) -> Any:
+    return _RESPONSE.validate_python(said["metadata"]["response"]) if "metadata" in said else said
+
+
+ITEM: Final = Form(_dumped, _loaded)
+"""The items of an answer: its events, of which only readers take notice, and at last all of it, with its tokens."""
 
 
 def allowed(response: Any) -> bool | ToolApproved | ToolDenied:

@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.guests.pydantic_ai import forms
+from playhead.runtime.guests.seams import once
 from playhead.runtime.host.context import GuestContext, context_here
 from playhead.runtime.host.forms import VARIES, digest, steady
 
@@ -132,10 +133,8 @@ class _Model(WrapperModel):
     """A model whose answers are recorded. The agent gets one when it is whole, as pydantic-ai's own durable engines give it."""
 
     async def request(self, messages: Any, model_settings: Any, model_request_parameters: Any) -> ModelResponse:
-        async def asks() -> AsyncIterator[Any]:
-            yield forms.end_of(await self.wrapped.request(messages, model_settings, model_request_parameters))
-
-        return await _recorded(messages, asks)
+        asks = partial(self.wrapped.request, messages, model_settings, model_request_parameters)
+        return await _recorded(messages, once(asks))
 
     @asynccontextmanager
     async def request_stream(
@@ -147,7 +146,7 @@ class _Model(WrapperModel):
                 async for event in response:
                     if isinstance(event, PartStartEvent | PartDeltaEvent):  # the others follow from these
                         yield event
-                yield forms.end_of(response.get())
+                yield response.get()
 
         whole = await _recorded(messages, asks)
         yield CompletedStreamedResponse(whole, model_request_parameters=model_request_parameters, replay_events=True)
@@ -158,9 +157,9 @@ class _Model(WrapperModel):
 
 
 async def _recorded(messages: Any, asks: Callable[[], AsyncIterator[Any]]) -> ModelResponse:
+    """What a model answers to messages."""
     items = context_here().model(forms.dump(forms.MESSAGES, messages), asks, form=forms.ITEM)
-    end: Any = [item async for item in items][-1]
-    return forms.RESPONSE.validate_python(end["metadata"]["response"])
+    return [item async for item in items][-1]
 
 
 class _Toolset(WrapperToolset[Any]):
