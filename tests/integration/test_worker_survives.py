@@ -277,7 +277,7 @@ class DeafLog(RedisLog):
     def __init__(self, beneath: RedisLog) -> None:
         super().__init__(beneath.client, prefix=beneath.keys.prefix)
 
-    async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
+    async def wait_for_work(self, queues: Sequence[str], *, worker: str, timeout: float) -> str | None:
         await anyio.sleep_forever()
 
 
