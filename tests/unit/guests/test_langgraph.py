@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -19,10 +19,12 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, SystemMessage, ToolMessage
+from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.cache.memory import InMemoryCache as InMemoryNodeCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import InjectedState, ToolNode
 from langgraph.types import Command, interrupt
 
 from playhead.runtime.core.errors import EncodingError
@@ -227,6 +229,44 @@ async def test_the_log_takes_the_place_of_a_saver_in_memory() -> None:
     await run.to_the_end()
     assert run.end.result["message"]["content"] == [{"text": "human: 'go'"}]
     assert saver.storage == {}
+
+
+def teams() -> Any:
+    """A node that makes a message without an id, then a tool that hands the whole state over to another node."""
+
+    @tool
+    def hand_over(
+        state: Annotated[dict[str, Any], InjectedState], tool_call_id: Annotated[str, InjectedToolCallId]
+    ) -> Any:
+        """Hand over."""
+        done = ToolMessage("handed over", tool_call_id=tool_call_id)
+        return Command(goto="tells", update={"messages": [*state["messages"], done]})
+
+    def makes(state: MessagesState) -> dict[str, Any]:
+        call: Any = {"name": "hand_over", "args": {}, "id": "call_1"}
+        return {"messages": [AIMessage("made by a node"), AIMessage("", tool_calls=[call])]}
+
+    def tells(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(" | ".join(one.text for one in state["messages"]))]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("makes", makes)
+    graph.add_node("tools", ToolNode([hand_over]))
+    graph.add_node("tells", tells)
+    graph.add_edge(START, "makes")
+    graph.add_edge("makes", "tools")
+    return graph.compile()
+
+
+async def test_a_handoff_of_the_whole_state_adds_no_message_twice_after_a_takeover() -> None:
+    guest = LangGraphGuest(teams)
+    whole = Owners(guest)
+    await whole.to_the_end()
+    assert whole.end.result["message"]["content"] == [{"text": "go | made by a node |  | handed over"}]
+    for cut in [one.seq for one in whole.log if isinstance(one.record, ToolFinished | EventEmitted)]:
+        again = Owners(guest, whole.log[:cut])
+        await again.to_the_end()
+        assert (again.end.type, again.end.result["message"]) == ("run.completed", whole.end.result["message"]), cut
 
 
 def test_what_a_model_is_asked_is_compared_part_by_part_and_without_ids() -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "CHUNK",
     "Kept",
     "asked_of",
+    "calls_of",
     "content_of",
     "input_of",
     "message_of",
@@ -85,11 +86,12 @@ def asked_of(model: Any, given: Any) -> dict[str, list[Any]]:
     """What a model is asked, to compare it with what it was asked before: without ids, which may be made up each time."""
     messages: list[BaseMessage] = model._convert_input(given).to_messages()
     system = [plain(one.content) for one in messages if one.type == "system"]
-    said = [(one.type, plain(one.content), _calls_of(one)) for one in messages if one.type != "system"]
+    said = [(one.type, plain(one.content), calls_of(one)) for one in messages if one.type != "system"]
     return {"system": system, "messages": said}
 
 
-def _calls_of(message: BaseMessage) -> Any:
+def calls_of(message: BaseMessage) -> Any:
+    """The tools that a message calls, without the ids of the calls."""
     calls: list[Any] = getattr(message, "tool_calls", None) or []
     return [(call["name"], plain(call["args"])) for call in calls]
 

@@ -16,6 +16,7 @@ from langgraph.types import Interrupt
 
 from playhead.runtime.core.plain import plain
 from playhead.runtime.guests.langgraph import forms
+from playhead.runtime.guests.langgraph.handoffs import as_of_now
 from playhead.runtime.guests.seams import Call, apart, argument, hosted, put_once, recording
 from playhead.runtime.host.context import GuestContext
 
@@ -77,7 +78,7 @@ async def _tool_call(ctx: GuestContext, call: Call, do: Callable[[], Awaitable[A
         }
         form, asks = forms.result_form(tool.name, use_id), (partial(_asked, tool), _asks)
         done[place, use_id] = await ctx.tool(use, do, asks=asks, form=form)
-    return done[place, use_id]
+    return as_of_now(done[place, use_id], _given(call))
 
 
 def _asked(tool: BaseTool, error: Exception) -> list[dict[str, Any]]:
