@@ -12,7 +12,7 @@ from playhead.runtime.core.records import Entry, EventEmitted, StepFinished
 from playhead.runtime.core.run_acts import acts
 from playhead.runtime.core.run_diff import run_diff
 from playhead.runtime.core.timeline import timeline
-from playhead.runtime.core.transcript import transcript
+from playhead.runtime.core.transcript import content_text, transcript
 from playhead.runtime.guests.strands import StrandsGuest
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
@@ -117,6 +117,12 @@ def test_the_words_of_an_agent_within_are_told_as_they_come_and_its_name_without
     assert who_said(within, {}) == "billing_agent / Billing Agent"
     named = [("generate joke 2 (1, False)~2", "generate joke"), ("judge", "judge"), ("3", "model")]
     assert [who_said(f"/model:{name}", {}) for name, _ in named] == [who for _, who in named]
+
+
+def test_of_an_object_of_langgraph_people_read_what_it_is() -> None:
+    stored: Any = [{"json": {"is": "Command to bob", "langgraph_value": ["msgpack", b"..."]}}]
+    assert content_text(stored) == "Command to bob"
+    assert content_text([{"json": "text"}, {"text": "more"}]) == "text more"
 
 
 async def test_a_guests_tokens_are_those_of_its_result() -> None:

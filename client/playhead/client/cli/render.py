@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.guest_words import worded
 from playhead.runtime.core.json_lines import json_line, json_ready
 from playhead.runtime.core.metadata import Metadata, tags_of
 from playhead.runtime.core.prompts import prompt_messages
@@ -164,5 +165,8 @@ def failed_call(record: ModelFailed) -> str:
 
 def shown_content(content: list[dict[str, Any]]) -> str:
     """The content blocks of a model or a tool as one string."""
-    parts = [block["text"] if "text" in block else short(block.get("json", list(block))) for block in content]
+    parts = [
+        block["text"] if "text" in block else short(worded(block) if "json" in block else list(block))
+        for block in content
+    ]
     return " ".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from playhead.client.cli.render import counted, seconds, short
+from playhead.runtime.core.guest_words import worded
 from playhead.runtime.core.run_acts import RunAct
 from playhead.runtime.core.run_diff import RunDiff, RunSummary
 
@@ -88,4 +89,4 @@ def _block(block: Any) -> str:
         return str(block["text"])
     if "tool" in block:
         return f"→ {block['tool']} {short(block['input'])}"
-    return short(block.get("json", block))
+    return short(worded(block))

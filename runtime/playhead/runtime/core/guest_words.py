@@ -19,6 +19,7 @@ __all__ = [
     "text_of",
     "usage_in",
     "who_said",
+    "worded",
 ]
 
 _OF_A_SCOPE: Final = re.compile(r"^within:([^#]*?)(#.*)?(~\d+)?$")
@@ -88,6 +89,14 @@ def usage_in(record: StepFinished) -> dict[str, int]:
     items = cast("list[Any]", record.value) if isinstance(record.value, list) else []
     told = [item["metadata"].get("usage", {}) for item in items if isinstance(item, dict) and "metadata" in item]
     return {name: count for usage in told for name, count in usage.items() if isinstance(count, int)}
+
+
+def worded(block: Mapping[str, Any]) -> Any:
+    """What a person reads of a content block that is not text: the words that a guest's stored object has for itself, else its
+    JSON value.
+    """
+    value: Any = block.get("json", block)
+    return value["is"] if isinstance(value, dict) and value.keys() == {"is", "langgraph_value"} else value
 
 
 def who_said(key: str, names: Mapping[str, str]) -> str:

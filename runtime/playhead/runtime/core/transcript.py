@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from playhead.runtime.core.children import child_messages
 from playhead.runtime.core.converse import ContentBlock
-from playhead.runtime.core.guest_words import handover_in, is_told_elsewhere, said_in, text_of, who_said
+from playhead.runtime.core.guest_words import handover_in, is_told_elsewhere, said_in, text_of, who_said, worded
 from playhead.runtime.core.hook_words import hook_words
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.owner_changes import OwnerChanges
@@ -92,7 +92,12 @@ def reduction_text(record: ContextReduced) -> str:
 
 def content_text(content: Sequence[ContentBlock]) -> str:
     """Content blocks as one text: their texts, and the rest as JSON."""
-    return " ".join(str(block["text"]) if "text" in block else json_line(block, other=str) for block in content)
+    return " ".join(str(block["text"]) if "text" in block else _worded(block) for block in content)
+
+
+def _worded(block: ContentBlock) -> str:
+    said = worded(block)
+    return said if isinstance(said, str) else json_line(block, other=str)
 
 
 class Transcript:
