@@ -24,6 +24,8 @@ __all__ = ["ModelCalls"]
 _TURN_EVERY: Final = 64
 """After so many items everything else on the guest's loop has its turn: a model that never waits would keep a cancel from it."""
 
+_ADDED: Final = object()
+
 Stream = Callable[[], AsyncIterable[Any]]
 
 
@@ -42,9 +44,15 @@ class _Call(NamedTuple):
     stream: Stream
     form: Form | None
 
-    def loaded(self, said: Any) -> Any:
-        """An item as the guest gets it."""
-        return said if self.form is None else self.form.load(said)
+    def taken(self, item: Any, tokens: Counter[str]) -> tuple[Any, Any]:
+        """An item as the guest gets it, and as it is stored. The tokens that one of a form tells of are added up."""
+        if self.form is None:
+            said = item if is_text_delta(item) else stored_form(item, what=f"an item of the {self.key.lstrip('/')}")
+            return said, said
+        if (told := self.form.usage(item)) is not None:
+            tokens.update(usage_of(told))
+        said = self.form.dump(item)
+        return item, said if is_storable(said) else plain(said)
 
 
 class ModelCalls:
@@ -126,9 +134,8 @@ class ModelCalls:
         await recorder.in_turn(call.started.seq)
         for entry in call.chunks:
             recorder.apply_signals(before=entry.seq)
-            said = of_chunk(cast("ModelChunk", entry.record).chunk)
-            if self._counts(made, said):
-                yield made.loaded(said)
+            if (item := self._loaded(made, of_chunk(cast("ModelChunk", entry.record).chunk))) is not _ADDED:
+                yield item
         if call.ended is not None:
             await recorder.in_turn(call.ended.seq)
             for item in self._given(made, call.ended.record):
@@ -139,7 +146,7 @@ class ModelCalls:
             recorder.apply_signals()
             if recorder.offline:
                 await recorder.goes_live(f"the rest of the {made.key.lstrip('/')}")
-            async with aclosing(self._items(made)) as items:
+            async with aclosing(self._items(made, shown=True)) as items:
                 async for item in items:
                     yield item
 
@@ -150,51 +157,51 @@ class ModelCalls:
                 at=now_ms(), lane=made.key, request=made.asked.text, told=told, invocation_state=recorder.restated
             )
         )
-        return self._items(made)
+        return self._items(made, shown=True)
 
-    async def _items(self, made: _Call) -> AsyncGenerator[Any, None]:
-        """The items of a call that has begun, recorded as they pass, and its end."""
-        recorder, key = self._recorder, made.key
-        unseen: list[Any] = []  # came after a cancel: the guest throws it away, and no reader sees it
-        try:
-            async with aclosing(_asked(made)) as items:
-                async for item, said in items:
-                    if recorder.crowded:
-                        await recorder.space()
-                    if recorder.cancelled:
-                        unseen.append(said)
-                    else:
-                        recorder.put_chunk(as_chunk(said))
-                    if self._counts(made, said):
-                        yield item
-        except GeneratorExit:  # the guest has heard enough
-            recorder.put_step(StepFinished(at=now_ms(), key=key, value=unseen or None))
-            raise
-        except Exception as error:
-            recorder.put_step(StepFinished(at=now_ms(), key=key, value=unseen or None, error=recorded(error)))
-            raise
-        recorder.put_step(StepFinished(at=now_ms(), key=key, value=unseen or None))
-
-    async def _whole(self, made: _Call) -> AsyncGenerator[Any, None]:
+    def _whole(self, made: _Call) -> AsyncGenerator[Any, None]:
         self._recorder.retelling.begins(made.key.rpartition("/")[0])
-        kept: list[Any] = []
+        return self._items(made, shown=False)
+
+    async def _items(self, made: _Call, *, shown: bool) -> AsyncGenerator[Any, None]:
+        """The items of a call that has begun, and its end. If it is shown, each is recorded as it passes."""
+        recorder, tokens, number = self._recorder, Counter[str](), 0
+        kept: list[Any] = []  # for its end; of a shown call what came after a cancel, which the guest throws away
         try:
-            async with aclosing(_asked(made)) as items:
-                async for item, said in items:
-                    kept.append(said)
-                    if self._counts(made, said):
-                        yield item
-        except GeneratorExit:
-            self._end_whole(made, kept)
+            async with closing(made.stream()) as items:
+                async for item in items:
+                    given, said = made.taken(item, tokens)
+                    if shown and recorder.crowded:
+                        await recorder.space()
+                    self._take(said, None if shown and not recorder.cancelled else kept)
+                    yield given
+                    if (number := number + 1) % _TURN_EVERY == 0:
+                        await asyncio.sleep(0)
+            if tokens:
+                self._take({"metadata": {"usage": dict(tokens)}}, None if shown and not recorder.cancelled else kept)
+        except GeneratorExit:  # the guest has heard enough
+            self._end(made, kept, shown=shown)
             raise
         except Exception as error:
-            self._end_whole(made, kept, error=recorded(error))
+            self._end(made, kept, shown=shown, error=recorded(error))
             raise
-        self._end_whole(made, kept)
+        self._end(made, kept, shown=shown)
 
-    def _end_whole(self, made: _Call, items: list[Any], **raised: Any) -> None:
-        request, told = made.asked.text, self._told(made.asked)
-        done = StepFinished(at=now_ms(), key=made.key, value=items, request=request, told=told, **raised)
+    def _take(self, said: Any, kept: list[Any] | None) -> None:
+        if type(said) is dict and "metadata" in said:
+            self._count(cast("dict[str, Any]", said))
+        if kept is None:
+            self._recorder.put_chunk(as_chunk(said))
+        else:
+            kept.append(said)
+
+    def _end(self, made: _Call, kept: list[Any], *, shown: bool, **raised: Any) -> None:
+        """Record the end of a call, and of one that is not shown what was asked."""
+        if shown:
+            done = StepFinished(at=now_ms(), key=made.key, value=kept or None, **raised)
+        else:
+            request, told = made.asked.text, self._told(made.asked)
+            done = StepFinished(at=now_ms(), key=made.key, value=kept, request=request, told=told, **raised)
         self._recorder.put_step(done)
 
     def _told(self, asked: Asked) -> dict[str, Any]:
@@ -206,39 +213,23 @@ class ModelCalls:
     def _given(self, made: _Call, record: Record) -> Iterator[Any]:
         """The items that the end of a call holds; then what the call raised, if it did."""
         for said in cast("StepFinished", record).value or ():
-            if self._counts(made, said):
-                yield made.loaded(said)
+            if (item := self._loaded(made, said)) is not _ADDED:
+                yield item
         value_of(record)
 
-    def _counts(self, made: _Call, said: Any) -> bool:
-        """Count the tokens that an item tells of. Returns whether the guest gets it: not what `_asked` has added."""
-        if type(said) is not dict or "metadata" not in said:
-            return True
-        told: Any = cast("dict[str, Any]", said)["metadata"]
+    def _loaded(self, made: _Call, said: Any) -> Any:
+        """A recorded item as the guest gets it; `_ADDED` for that with the tokens, which the host has added to a form's."""
+        if type(said) is dict and "metadata" in said:
+            fields = cast("dict[str, Any]", said)
+            self._count(fields)
+            if made.form is not None and list(fields["metadata"]) == ["usage"]:
+                return _ADDED
+        return said if made.form is None else made.form.load(said)
+
+    def _count(self, said: dict[str, Any]) -> None:
+        """Count the tokens that an item tells of."""
+        told: Any = said["metadata"]
         usage: Any = told.get("usage") if isinstance(told, dict) else None
-        if not isinstance(usage, dict):
-            return True
-        self.usage.update(
-            {name: count for name, count in cast("dict[str, Any]", usage).items() if isinstance(count, int)}
-        )
-        return made.form is None or len(cast("dict[str, Any]", told)) > 1
-
-
-async def _asked(made: _Call) -> AsyncGenerator[tuple[Any, Any], None]:
-    """What a model sends, each as the guest gets it and as it is stored; at last the tokens that items of a form told of."""
-    form, number, what = made.form, 0, f"an item of the {made.key.lstrip('/')}"
-    tokens: Counter[str] = Counter()
-    async with closing(made.stream()) as items:
-        async for item in items:
-            if form is None:
-                said = item if is_text_delta(item) else stored_form(item, what=what)
-                yield said, said
-            else:
-                if (told := form.usage(item)) is not None:
-                    tokens.update(usage_of(told))
-                said = form.dump(item)
-                yield item, said if is_storable(said) else plain(said)
-            if (number := number + 1) % _TURN_EVERY == 0:
-                await asyncio.sleep(0)
-    if tokens:
-        yield None, {"metadata": {"usage": dict(tokens)}}
+        if isinstance(usage, dict):
+            counts = cast("dict[str, Any]", usage).items()
+            self.usage.update({name: count for name, count in counts if isinstance(count, int)})
