@@ -18,7 +18,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import FakeListChatModel
-from langchain_core.messages import AIMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, SystemMessage, ToolMessage
 from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.cache.memory import InMemoryCache as InMemoryNodeCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -40,7 +40,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.guests.langgraph import LangGraphGuest
-from playhead.runtime.guests.langgraph.forms import asked_of, loaded, stored
+from playhead.runtime.guests.langgraph.forms import CHUNK, asked_of, loaded, stored
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.targets import load_served
@@ -338,6 +338,19 @@ class Price:
     """What a tool gives that is of a class of its own."""
 
     euros: int
+
+
+def test_a_chunk_is_stored_as_a_copy_of_what_is_not_empty() -> None:
+    chunk = AIMessageChunk(content="so", response_metadata={"model": {"name": "m"}}, id="1")
+    stored_chunk = CHUNK.dump(chunk)
+    chunk.response_metadata["model"]["name"] = "changed later"
+    assert stored_chunk == {
+        "content": "so",
+        "type": "AIMessageChunk",
+        "id": "1",
+        "response_metadata": {"model": {"name": "m"}},
+    }
+    assert CHUNK.load(stored_chunk) == AIMessageChunk(content="so", response_metadata={"model": {"name": "m"}}, id="1")
 
 
 def test_what_a_tool_gives_is_kept_only_if_reading_it_runs_no_code_that_the_log_names() -> None:

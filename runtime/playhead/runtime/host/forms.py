@@ -35,7 +35,7 @@ class Form(NamedTuple):
     """How objects of a framework are stored: the items of a model's stream, or what a tool gives.
 
     Attributes:
-        dump: An object as plain data.
+        dump: An object as plain data. Nothing in it that can change is part of the object, which the code may change.
         load: The object again.
         usage: The tokens that an item of a stream tells of, as for `usage_of`; None if it tells of none.
     """

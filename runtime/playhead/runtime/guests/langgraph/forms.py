@@ -64,8 +64,10 @@ class Kept:
 
 def _fields(message: BaseMessage) -> dict[str, Any]:
     follows = _FOLLOWS if isinstance(message, AIMessageChunk) else ()
-    told = vars(message).items()
-    return {name: value for name, value in told if (value or name == "content") and name not in follows}
+    told = {
+        name: value for name, value in vars(message).items() if (value or name == "content") and name not in follows
+    }
+    return {name: value if type(value) is str else plain(value) for name, value in told.items()}
 
 
 CHUNK: Final = Form(
