@@ -63,9 +63,9 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.transcript import reduction_text
 
-__all__ = ["RunView"]
+__all__ = ["QUIET_S", "RunView"]
 
-_QUIET_S: Final = 0.5
+QUIET_S: Final = 0.5
 """How long nothing may be printed before a terminal shows what the run waits for."""
 
 _SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -138,7 +138,7 @@ class RunView:
     def _status(self) -> str | None:
         """The line of `tick`, or None for none."""
         silent = time.monotonic() - self._silent_since
-        if self._waits_for is None or silent < _QUIET_S:
+        if self._waits_for is None or silent < QUIET_S:
             return None
         spinner = _SPINNER[int(silent * 10) % len(_SPINNER)]
         if self._within is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -85,12 +86,12 @@ def test_the_result_of_a_guest_that_its_model_did_not_say_has_lines_of_its_own(
     ]
 
 
-def test_what_a_node_of_a_graph_says_is_on_the_line_of_what_is_waited_for(monkeypatch: pytest.MonkeyPatch):
-    lines: list[str] = []
+def test_what_a_node_of_a_graph_says_is_on_the_line_of_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setattr("playhead.client.cli.run_view._QUIET_S", 0.0)
-    monkeypatch.setattr(RunView, "_print_in_line", lambda _, line: lines.append(str(line)))
+    monkeypatch.setattr("playhead.client.cli.run_view.QUIET_S", 0.0)
     run = Eventful()
     run.opening("How is Paris?")
     stream = {"type": "multiagent_node_stream", "node_id": "writer"}
@@ -100,10 +101,8 @@ def test_what_a_node_of_a_graph_says_is_on_the_line_of_what_is_waited_for(monkey
     for entry in run.entries:
         view.feed(entry)
         view.tick()
-    assert [line.partition(" ")[2] for line in lines[-2:]] == [
-        "writer: It rains in Paris,",
-        "writer: s in Paris, and it will rain.",
-    ]
+    lines = re.findall(r"writer: [^\x1b\r\n]*", capsys.readouterr().err)
+    assert lines[-2:] == ["writer: It rains in Paris,", "writer: s in Paris, and it will rain."]
 
 
 def test_a_pipe_gets_the_whole_message_that_a_cursor_lies_in(capsys: pytest.CaptureFixture[str]):

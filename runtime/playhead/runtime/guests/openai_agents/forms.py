@@ -43,8 +43,8 @@ _OUTPUTS: Final = (ToolOutputText, ToolOutputImage, ToolOutputFileContent)
 
 
 def _made(kinds: Mapping[str, type[BaseModel]], given: Mapping[str, Any]) -> Any:
-    """An object of OpenAI's SDK. As there, fields that a server leaves out, and types that this version of the SDK does not
-    know, are no error.
+    """An object of OpenAI's SDK. As there, it may be of a type that this version of the SDK does not know, and a server may
+    leave fields out.
     """
     kind = kinds.get(given.get("type", ""), next(iter(kinds.values())))
     try:
