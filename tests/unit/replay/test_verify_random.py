@@ -110,6 +110,7 @@ def test_nothing_differs_in_the_examples_and_they_have_each_kind_of_record() -> 
     assert anyio.run(types) == RECORD_TYPES.keys() - of_a_factory - of_children - of_guests
 
 
+@pytest.mark.timeout(300)  # a hundred runs, each verified three times
 @settings(max_examples=2 * settings().max_examples)
 @given(PLANS)
 @pytest.mark.exhaustive
