@@ -112,7 +112,7 @@ def prompt_items(prompt: Any) -> list[Any]:
     """A prompt as input items.
 
     Raises:
-        ValueError: For a block that is neither a text, an image with its bytes, nor one of the SDK's own.
+        ValueError: For a block that is neither a text nor an image with its bytes.
     """
     return [_prompt_item(message) for message in prompt_messages(prompt) or []]
 
