@@ -24,7 +24,7 @@ def _kind(value: Any) -> str:
 
 _CHUNK: Final = TypeAdapter[Any](ModelResponseStreamEvent)
 EVENT: Final = TypeAdapter[Any](AgentStreamEvent)
-MESSAGES: Final = ModelMessagesTypeAdapter
+MESSAGES: Final[TypeAdapter[list[Any]]] = ModelMessagesTypeAdapter
 _RESPONSE: Final = TypeAdapter(ModelResponse)
 _RESULT: Final = TypeAdapter[Any](
     Annotated[Annotated[ToolReturn, Tag("return")] | Annotated[ToolReturnContent, Tag("content")], Discriminator(_kind)]
