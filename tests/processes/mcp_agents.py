@@ -1,4 +1,4 @@
-"""An agent with a tool of Strands and the tools of an MCP server, each by one of the two ways to have them."""
+"""Agents with the tools of an MCP server: two of playhead with a tool of Strands, and one of the OpenAI Agents SDK."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
+import agents
+from agents.mcp import MCPServerStdio
+from agents.testing import assistant_message, function_call
 from mcp import StdioServerParameters, stdio_client
+from openai_agents_killed import Says
 from strands import tool
 from strands.tools.mcp import MCPClient
 
@@ -14,7 +18,7 @@ from playhead.runtime import Agent, MCPServer
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.models import ScriptedModel, tool_call
 
-__all__ = ["by_strands", "ours"]
+__all__ = ["by_openai", "by_strands", "ours"]
 
 PROGRAM = Path(__file__).parents[1] / "support/mcp_program.py"
 
@@ -42,3 +46,11 @@ def _agent(name: str, server: object) -> Agent:
 
 ours = _agent("ours", MCPServer([sys.executable, str(PROGRAM)]))
 by_strands = _agent("by_strands", _client())
+
+
+def by_openai() -> agents.Agent[Any]:
+    """An agent that makes the same call, of a file in the current directory."""
+    program: Any = {"command": sys.executable, "args": [str(PROGRAM)]}
+    server = MCPServerStdio(params=program, client_session_timeout_seconds=600)
+    model = Says(function_call("once", {"path": "by_openai"}, call_id="t1"), assistant_message("All done."))
+    return agents.Agent[Any](name="by_openai", model=model, mcp_servers=[server])

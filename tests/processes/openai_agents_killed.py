@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -34,7 +35,7 @@ class Says(Model):
             if event.type != "response.output_text.delta":
                 yield event
                 continue
-            for word in ("All", " done", "!"):
+            for word in re.findall(r" ?\w+|\W", event.delta):
                 await dies_before(word)
                 yield event.model_copy(update={"delta": word})
 

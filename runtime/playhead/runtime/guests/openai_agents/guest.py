@@ -12,6 +12,7 @@ from agents.run import AgentRunner
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.guests.openai_agents import forms
 from playhead.runtime.guests.openai_agents.seams import quiet_spans, recorded_config
+from playhead.runtime.guests.openai_agents.servers import connected, servers_of
 from playhead.runtime.guests.verdicts import verdict_of
 from playhead.runtime.host.context import GuestContext
 
@@ -63,6 +64,10 @@ class OpenAIAgentsGuest(MadeGuest):
                 )
             if name not in _OPTIONS:
                 raise TypeError(f"options may have {', '.join(_OPTIONS)}, and not {name!r}")
+        if isinstance(source, Agent) and servers_of(source):
+            raise ValueError(
+                f"{source.name} has MCP servers, which each run connects for itself: give a function that makes both"
+            )
         super().__init__(source, **more)
 
     def check(self, agent: Any) -> None:
@@ -82,6 +87,13 @@ class OpenAIAgentsGuest(MadeGuest):
         for tool in agent.tools:
             if any(getattr(tool, name, None) is not None for name in ("computer", "editor", "executor")):
                 raise ValueError(f"what {agent.name}'s tool {tool.name} does is not recorded: make it a function_tool")
+
+    async def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
+        """Make an agent, and run it with its MCP servers connected."""
+        agent = self._made()
+        async with connected(agent), aclosing(self.run(agent, ctx, prompt)) as events:
+            async for event in events:
+                yield event
 
     async def run(self, agent: Any, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the agent. Its events are the run's, without the chunks of its model, which are recorded as they pass."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 from weakref import WeakSet
 
-from playhead.runtime.host.current import current_call
-from playhead.runtime.tools.mcp.server import EFFECT_KEY
+from playhead.runtime.guests.told_servers import about_call
 
 __all__ = ["tell_server"]
 
-_RUN: Final = "playhead/run_id"
-_ATTEMPT: Final = "playhead/attempt"
 _TOLD: WeakSet[Any] = WeakSet()
 
 
@@ -23,10 +20,8 @@ def tell_server(client: Any) -> None:
     calls = client.call_tool_async
 
     async def told(*args: Any, meta: dict[str, Any] | None = None, **kwargs: Any) -> Any:
-        call = current_call()
-        if call is not None:
+        if about := about_call():
             own = meta if meta is not None else vars(client).get("_meta")  # Strands has no public name for it
-            about = {EFFECT_KEY: call.effect_key, _RUN: call.run_id, _ATTEMPT: call.attempt}
             meta = {**(own or {}), **about}
         return await calls(*args, meta=meta, **kwargs)
 
