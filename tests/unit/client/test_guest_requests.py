@@ -42,6 +42,14 @@ async def clerk(ctx: GuestContext, prompt):
 """
 
 
+OWN = """
+from playhead.runtime import Agent
+from playhead.runtime.models import DemoModel
+
+own = Agent(DemoModel(), name="own", callback_handler=None)
+"""
+
+
 def clerk(source: str = CLERK) -> FunctionGuest:
     """A guest of that source."""
     given: dict[str, Any] = {}
@@ -143,3 +151,15 @@ async def test_the_command_prints_it_and_says_what_the_log_does_not_have(
     await show_request(run, seq=third, here=f"{tmp_path}/clerk.py", as_json=False)
     told = capsys.readouterr()
     assert (json.loads(told.out)["request"], told.err) == (["go"], "")
+
+
+async def test_a_target_of_another_kind_than_the_run_is_refused(tmp_path: Path) -> None:
+    own = Agent(ScriptedModel(["Hi."]), name="own", callback_handler=None)
+    (tmp_path / "clerk.py").write_text(CLERK)
+    (tmp_path / "own.py").write_text(OWN)
+    hosted, (log, run_id) = await made(clerk()), await rerun([Entry(1, 0, RunSubmitted(at=0, agent="own"))], own)
+    of_own = RunReader(run_id, log=log, open_tail=partial(file_tail, log))
+    with pytest.raises(ValueError, match=r"own.py has an agent of playhead's own, own, and the run is of a guest"):
+        await show_request(hosted, seq=(await calls(hosted))[0], here=f"{tmp_path}/own.py", as_json=True)
+    with pytest.raises(ValueError, match="the log has the whole request of this one"):
+        await show_request(of_own, seq=(await calls(of_own))[0], here=f"{tmp_path}/clerk.py", as_json=True)

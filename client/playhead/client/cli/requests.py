@@ -22,10 +22,14 @@ async def show_request(run: RunReader, *, seq: int, here: str | None, as_json: b
         here: The TARGET of the guest that is run again to see all of it; None to print what the log has.
         as_json: On one line.
     """
-    (asked,) = await run.log.read(run.id, after=seq - 1, limit=1) or [None] if seq > 0 else [None]
-    fields = {} if asked is None else dict(asked.record)
-    of_guest = here is not None or bool(fields.get("lane") or fields.get("request"))
-    found = await (_of_guest(run, seq, here) if of_guest else _of_agent(run, seq))
+    stored = await run.log.read(run.id, after=seq - 1, limit=1) if seq > 0 else []
+    record = dict(stored[0].record) if stored else {}
+    if record.get("lane") or record.get("request"):
+        found = await _of_guest(run, seq, here)
+    elif here is not None and record.get("type") == "model.started":
+        raise ValueError("--here is for the run of a guest: the log has the whole request of this one")
+    else:
+        found = await _of_agent(run, seq)
     print_json(found, indent=None if as_json else 2)
     return 0
 
@@ -43,9 +47,12 @@ async def _of_guest(run: RunReader, seq: int, here: str | None) -> dict[str, Any
     agent: Any = None
     if here is not None:
         from playhead.client.cli.verifying import agent_for  # agents are needed here only
+        from playhead.runtime.host.guest import Guest
         from playhead.runtime.targets import load_served
 
         agent = agent_for((await run.info()).agent, load_served([here]), target=here)
+        if not isinstance(agent, Guest):
+            raise ValueError(f"{here} has an agent of playhead's own, {agent.name}, and the run is of a guest")
     found = await run.guest_request(seq, agent=agent)
     if found.not_stored:
         names = _named(found.not_stored)
