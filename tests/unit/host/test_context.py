@@ -98,6 +98,20 @@ async def test_a_call_that_must_not_run_again_raises() -> None:
     assert paid(again) == paid(run)
 
 
+async def test_the_result_of_a_call_that_raised_without_a_message_names_the_exception() -> None:
+    async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        async def pay() -> None:
+            raise TimeoutError
+
+        with pytest.raises(TimeoutError):
+            await ctx.tool({"name": "pay", "toolUseId": "t"}, pay)
+        yield {"paid": False}
+
+    guest = owners(run)
+    await guest.to_the_end()
+    assert [one.result["content"] for one in guest.of(ToolFinished)] == [[{"text": "Error: TimeoutError"}]]
+
+
 @pytest.mark.parametrize(
     ("answer", "gave", "runs"), [("retry", "paid", 1), ("fail", "unknown", 0), ({"result": "5 euros"}, "5 euros", 0)]
 )

@@ -167,7 +167,10 @@ class ToolCalls:
         kept = dict(memory or {})
         content: list[Any] = [{"text": value} if isinstance(value, str) else {"json": value}]
         if error is not None:
-            kept, content = {**kept, "raised": recorded(error)}, [{"text": f"Error: {error}"}]
+            kept, content = (
+                {**kept, "raised": recorded(error)},
+                [{"text": f"Error: {str(error) or type(error).__name__}"}],
+            )
         result: ToolResult = {
             "toolUseId": opened.use["toolUseId"],
             "status": "success" if error is None else "error",
