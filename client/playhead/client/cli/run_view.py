@@ -95,6 +95,7 @@ class RunView:
         self._child_names: dict[int, str] = {}  # by the index of the call
         self._lanes: dict[str, str] = {}  # of a guest's run: the names of tools by the lanes of their calls
         self._guest = False
+        self._answered = False  # a message of the model, or in its place, is in the log
         self._streamed = ""  # of the last answer of a model
         self._within: tuple[str, str] | None = None  # which agent within a guest speaks, and what it has said so far
         self._progress_of: int | None = None  # the tool call whose values are on the last line
@@ -173,7 +174,7 @@ class RunView:
         if isinstance(entry.record, ModelStarted):
             self._calls = entry.record.attempt
         elif isinstance(entry.record, MessageAdded):
-            self._calls = 0
+            self._calls, self._answered = 0, self._answered or entry.record.origin in ("model", "stop")
         if entry.seq <= self._after:
             return False
         for event in events:
@@ -350,6 +351,10 @@ class RunView:
             self.note(f"failed after {took}: {record.error_type}: {record.message}{calls}", style="bold red")
             return
         self.exit_code = EXIT_CANCELLED if isinstance(record, RunCancelled) else 0
+        if (
+            self._guest and not self._answered and "message" in record.result
+        ):  # of a graph, whose nodes have told it in parts
+            self._finish(record.result["message"])
         usage = record.result.get("metrics", {}).get("usage", {})
         tokens = f"{usage.get('inputTokens', 0)} + {usage.get('outputTokens', 0)} tokens"
         self.note(f"{record.result.get('stop_reason')} · {took} · {tokens} · {entry.seq} records")

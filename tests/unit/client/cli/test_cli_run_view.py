@@ -86,6 +86,20 @@ def test_the_result_of_a_guest_that_its_model_did_not_say_has_lines_of_its_own(
     ]
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_result_of_a_graph_is_printed_whole_at_its_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    run = Eventful()
+    run.opening("How is Paris?")
+    run.add(EventEmitted(at=0, event={"type": "multiagent_node_start", "node_id": "writer"}, lane="node writer"))
+    said: Any = {"role": "assistant", "content": [{"text": "writer: It rains."}]}
+    run.add(RunCompleted(at=0, result={"stop_reason": "end_turn", "message": said}))
+    out, _ = shown(run.entries, capsys)
+    assert out == "writer: It rains.\n"
+
+
 def test_what_a_node_of_a_graph_says_is_on_the_line_of_what_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
