@@ -197,6 +197,22 @@ async def test_a_human_lets_a_tool_run_or_says_why_not(answer: Any, paid: int, t
     assert any(told in output for output in outputs)
 
 
+async def test_a_tool_that_the_agent_s_class_adds_is_recorded() -> None:
+    @function_tool
+    async def added() -> str:
+        """Added."""
+        return "added"
+
+    class Extended(Agent[Any]):
+        async def get_all_tools(self, run_context: Any) -> list[Any]:
+            return [*await super().get_all_tools(run_context), added]
+
+    model = ScriptedModel([[called("added", "a1")], [said("Done.")]])
+    run = Owners(OpenAIAgentsGuest(Extended(name="agent", model=model)))
+    await run.to_the_end()
+    assert [one.name for one in run.of(ToolFinished)] == ["added"]
+
+
 async def test_an_error_of_a_tool_is_told_to_the_model_as_without_a_host() -> None:
     run = owners("failing tools")
     await run.to_the_end()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -46,6 +46,7 @@ def _responds(ctx: GuestContext, call: Call) -> Awaitable[Any]:
 
 
 def _asked(call: Call) -> dict[str, Any]:
+    _see_tools(argument(call, 3, "tools") or ())  # also those that a class of agents of one's own has added
     return {"instructions": argument(call, 0, "system_instructions"), "messages": argument(call, 1, "input")}
 
 
@@ -54,13 +55,17 @@ async def _all_tools(ctx: GuestContext, call: Call) -> list[Any]:
     del ctx
     agent, tools = call.args[0], await call()
     _see_model(getattr(agent, "model", None))
+    _see_tools(tools)
+    return tools
+
+
+def _see_tools(tools: Iterable[Any]) -> None:
     for tool in tools:
         invoker, calls = getattr(tool, "on_invoke_tool", None), hosted(partial(_tool_call, tool))
         if hasattr(invoker, "_invoke_tool_impl"):  # within the SDK's own one: its handling of errors runs again
             put_once(invoker, "_invoke_tool_impl", calls)
         elif invoker is not None:
             put_once(tool, "on_invoke_tool", calls)
-    return tools
 
 
 async def _tool_call(tool: Any, ctx: GuestContext, call: Call) -> Any:
