@@ -222,7 +222,7 @@ class ModelCalls:
         if type(said) is dict and "metadata" in said:
             fields = cast("dict[str, Any]", said)
             self._count(fields)
-            if made.form is not None and list(fields["metadata"]) == ["usage"]:
+            if made.form is not None and isinstance(fields["metadata"], dict) and list(fields["metadata"]) == ["usage"]:
                 return _ADDED
         return said if made.form is None else made.form.load(said)
 
