@@ -142,6 +142,10 @@ def test_a_place_where_no_file_can_be_written_is_refused(tmp_path: Path) -> None
     for place in (tmp_path, tmp_path / "no" / "health"):
         with pytest.raises(ValueError, match="cannot be written"):
             HealthFile(place)
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(ValueError, match="cannot be written: it is not a regular file"):
+        HealthFile(pipe)
+    assert pipe.is_fifo(), "a device or a pipe is left as it is"
     with pytest.raises(ValueError, match="cannot be written"):
         HealthOfProcesses(tmp_path / "no" / "health", processes=2)
 

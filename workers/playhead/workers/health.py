@@ -77,6 +77,8 @@ def prepare(path: str | Path) -> Path:
         ValueError: If no file can be written there.
     """
     file = Path(path)
+    if file.exists() and not file.is_file():  # a device such as /dev/null, which root could remove
+        raise ValueError(f"the health file {file} cannot be written: it is not a regular file")
     try:
         file.unlink(missing_ok=True)
         new = file.with_name(f".{file.name}.new")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -205,6 +206,10 @@ async def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RunFileError, match="cannot be written"):
         await export_runs(log, ["r"], tmp_path / "missing" / "run.jsonl")
     assert list(tmp_path.iterdir()) == []
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(RunFileError, match="it is not a regular file"):
+        await export_runs(log, ["r"], pipe)
+    assert pipe.is_fifo(), "a device or a pipe is left as it is"
 
 
 async def test_a_run_that_goes_on_is_exported_up_to_its_present_record(tmp_path: Path) -> None:

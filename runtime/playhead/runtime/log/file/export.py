@@ -76,6 +76,8 @@ async def export_runs(
     """
     target = Path(path)
     told = Exported()
+    if target.exists() and not target.is_file():  # a device or a pipe, which the file would take the place of
+        raise RunFileError(str(path), 0, "it cannot be written (it is not a regular file)")
     try:
         with NamedTemporaryFile("wb", dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
             await _write(file, export_lines(log, run_ids, told, redaction))
