@@ -79,6 +79,8 @@ EXAMPLES = [
     Plan(
         calls=(Call(tools=("keeps", "look", "keeps")), Call(tools=("pay", "keeps"))), owners=((17, False),), keeps=True
     ),
+    # The owner left before it asked the hook that did not take the answer.
+    Plan(calls=(Call(words=1, tools=("look",)),), owners=((14, False),), hooks=True, keeps=True),
     Plan(calls=(Call(tools=("keeps", "broken")),), owners=((3, False), (9, True)), keeps=True, hooks=True),
 ]
 """Each kind of owner, signal, failure and end at least once."""

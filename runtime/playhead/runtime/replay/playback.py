@@ -137,16 +137,21 @@ class Playback:
         return spot.record if spot is not None else None
 
     async def keeps_answer(self) -> bool:
-        """Whether this owner used the message of the call that broke off before it, as the model's or as a summary.
+        """Whether this owner used the message of the call that broke off before it, as the model's or as a summary, or asked a
+        hook about it that did not take it.
 
         Version 0.1 withdrew a whole one too.
         """
         ahead = 0
-        while (spot := await self.peek(ahead)) is not None and isinstance(spot.stored, SignalReceived):
+        while (spot := await self.peek(ahead)) is not None and (
+            isinstance(spot.stored, SignalReceived) or _before_result(spot.stored)
+        ):
             ahead += 1
         record = spot.stored if spot is not None else None
         if isinstance(record, ContextReduced):
             return record.summary is not None
+        if isinstance(record, ModelRetried):
+            return record.reason == ASKED_AGAIN
         return isinstance(record, MessageAdded) and record.origin == "model" and record.stop_reason != "cancelled"
 
     async def outcome(self, index: int) -> ToolRecord | None:
