@@ -338,7 +338,7 @@ async def test_a_guardrail_that_asks_a_model_is_recorded_apart_from_the_answer()
 
 
 async def test_the_example_asks_whether_its_tool_may_run_and_books() -> None:
-    (guest,) = load_served([str(EXAMPLES / "openai_agents.py")]).values()
+    (guest,) = load_served([str(EXAMPLES / "airline" / "desk.py")]).values()
     run = Owners(cast("OpenAIAgentsGuest", guest), prompt="I want seat 7A")
     await run.own()
     assert [one["name"] for one in run.end.interrupts] == ["approve update_seat"]

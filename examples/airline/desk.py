@@ -2,7 +2,7 @@
 
 Needs: pip install playhead-workers 'playhead-runtime[openai-agents]'
 
-    playhead worker examples/openai_agents.py
+    playhead worker examples/airline/desk.py
     playhead ask desk "I want seat 7A"
 
 Nothing in it is playhead's. `Offline` stands for a model, so that it runs without a key: take model="gpt-5" instead.
