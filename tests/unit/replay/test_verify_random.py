@@ -60,6 +60,7 @@ EXAMPLES = [
     Plan(calls=(Call(fault="too long"), Call()), owners=((4, False),), attempts=1),
     # An unknown tool of an agent without hooks: its result comes before the first body of calls in turn.
     Plan(calls=(Call(tools=("once", "note")),), tool_executor="sequential"),
+    Plan(calls=(Call(tools=("note", "look", "note")),), tool_executor="sequential"),
     # A window leaves out the prompt with which a hook has let the run go on.
     Plan(calls=(Call(tools=("look",)), Call(fault="too long"), Call()), window=3, hooks=True),
     Plan(owners=((4, True),), end="deadline"),

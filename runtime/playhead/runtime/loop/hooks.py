@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -104,8 +105,8 @@ class Hooks(Protocol):
         """Whether there is a hook of this event."""
         ...
 
-    async def in_turn(self, first: int) -> bool:
-        """Whether calls that run in turn are settled in turn too, and not all before the first body; `first` is its index."""
+    async def in_turn(self, calls: Sequence[int]) -> bool:
+        """Whether calls that run in turn are settled in turn too, and not all before the first body; `calls` are their indexes."""
         ...
 
     async def before_invocation(self, moment: Moment, messages: list[Message]) -> InvocationVerdict:

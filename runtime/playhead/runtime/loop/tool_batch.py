@@ -117,7 +117,7 @@ class ToolBatch:
                 yield finished(index, use, error_result(use["toolUseId"], NOT_DELEGATED))
             return
         calls = self._calls(step)
-        in_turn = self._hooks is not None and await self._hooks.in_turn(calls[0])
+        in_turn = self._hooks is not None and await self._hooks.in_turn(calls)
         for group in [[call] for call in calls] if in_turn else [calls]:
             if self._hooks is not None and self._must_not_begin(group):
                 return

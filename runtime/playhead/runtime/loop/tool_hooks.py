@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from playhead.runtime.core.converse import ToolUse
@@ -59,9 +59,9 @@ class ToolHooks:
         self._lent: dict[str, CallableTool] = {}  # tools that only a hook has, by name
         self._cancels: list[Record] = []  # that hooks asked for after calls, and that are not in the log yet
 
-    async def in_turn(self, first: ToolCall) -> bool:
+    async def in_turn(self, calls: Sequence[ToolCall]) -> bool:
         """As `Hooks.in_turn`; never for calls that run together."""
-        return self._spec.tool_executor == "sequential" and await self._hooks.in_turn(first.index)
+        return self._spec.tool_executor == "sequential" and await self._hooks.in_turn([call.index for call in calls])
 
     async def before(self, call: ToolCall) -> list[Record]:
         """Ask about a call that has not begun. Returns the records of the verdict and of a cancel, if there are any.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,9 +47,9 @@ class ReplayedHooks:
         """Whether there is a hook of this event."""
         return self._hooks.asks(event)
 
-    async def in_turn(self, first: int) -> bool:
+    async def in_turn(self, calls: Sequence[int]) -> bool:
         """As `Hooks.in_turn`."""
-        return await self._hooks.in_turn(first)
+        return await self._hooks.in_turn(calls)
 
     async def before_invocation(self, moment: Moment, messages: list[Message]) -> InvocationVerdict:
         """As `Hooks.before_invocation`."""
@@ -107,10 +107,15 @@ class RecordedHooks:
         """True: something can be decided at each of them."""
         return True
 
-    async def in_turn(self, first: int) -> bool:
+    async def in_turn(self, calls: Sequence[int]) -> bool:
         """As recorded: without hooks the owner settled what needs no body before it began the first one."""
-        record = await self._next()
-        return not isinstance(record, ToolFinished) or record.index == first
+        for ahead, index in enumerate(calls):
+            record = await self._next(ahead)
+            if not isinstance(record, ToolFinished):
+                return True
+            if record.index != index:
+                return False
+        return True
 
     async def before_invocation(self, moment: Moment, messages: list[Message]) -> InvocationVerdict:
         """The recorded verdict."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -67,9 +68,9 @@ class AskedHooks:
         """Whether there is a callback for the event."""
         return self._registry.has_callbacks(event)
 
-    async def in_turn(self, first: int) -> bool:
+    async def in_turn(self, calls: Sequence[int]) -> bool:
         """True: a hook is asked about a call when the calls before it have ended."""
-        del first
+        del calls
         return True
 
     def first(self) -> dict[str, HookCallback]:
