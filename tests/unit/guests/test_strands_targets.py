@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,15 @@ def test_background_tasks_are_refused() -> None:
 def test_an_agent_has_a_name_that_clients_can_use() -> None:
     assert served_of(World().agent(name="Strands Agents"), name="here").name == "here"
     assert StrandsGuest(World().agent(name="Strands Agents", agent_id="helper")).name == "helper"
+
+
+def test_a_strands_that_is_too_old_is_told_with_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "old_shop.py"
+    path.write_text(FILE)
+    for name in [name for name in sys.modules if name.startswith("playhead.runtime.guests.strands")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "strands.middleware", None)
+    with pytest.raises(
+        BadTargetError, match=r"need strands-agents 1\.62 or newer, and \S+ is installed: pip install -U"
+    ):
+        load_served([f"{path}:shop"])

@@ -114,7 +114,11 @@ def framework_guest(source: Any, *, name: str | None) -> Guest:
     own = None if takes_nothing(source) else getattr(source, "name", None)
     if own is not None and own != framework.unnamed and _names_agents(own):
         name = own
-    return getattr(importlib.import_module(module), guest)(source, name=name)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:  # of a version that lacks what its guest needs
+        raise ValueError(str(error)) from error
+    return getattr(found, guest)(source, name=name)
 
 
 def _framework_made_by(make: Any) -> _Framework:
