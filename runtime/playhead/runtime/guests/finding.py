@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import typing
+from importlib import metadata
 from typing import Any, Final, NamedTuple, cast
 
 from playhead.runtime.core.checks import check_agent
@@ -19,6 +20,7 @@ class _Framework(NamedTuple):
 
     Attributes:
         told: What its agents are, for people.
+        distribution: What it is installed as.
         guest: The class of the guest: its module and name.
         agents: The classes whose objects are TARGETs.
         made: Further classes whose objects a function may make.
@@ -26,6 +28,7 @@ class _Framework(NamedTuple):
     """
 
     told: str
+    distribution: str
     guest: tuple[str, str]
     agents: tuple[tuple[str, str], ...]
     made: tuple[tuple[str, str], ...] = ()
@@ -35,6 +38,7 @@ class _Framework(NamedTuple):
 _FRAMEWORKS: Final = (
     _Framework(
         "a strands.Agent, a Graph or a Swarm",
+        "strands-agents",
         ("playhead.runtime.guests.strands.guest", "StrandsGuest"),
         agents=(("strands.agent.agent", "Agent"),),
         made=(("strands.multiagent.base", "MultiAgentBase"),),
@@ -42,16 +46,19 @@ _FRAMEWORKS: Final = (
     ),
     _Framework(
         "a pydantic_ai.Agent",
+        "pydantic-ai-slim",
         ("playhead.runtime.guests.pydantic_ai", "PydanticAIGuest"),
         agents=(("pydantic_ai.agent.abstract", "AbstractAgent"),),
     ),
     _Framework(
         "an agents.Agent of the OpenAI Agents SDK",
+        "openai-agents",
         ("playhead.runtime.guests.openai_agents", "OpenAIAgentsGuest"),
         agents=(("agents.agent", "Agent"),),
     ),
     _Framework(
         "a compiled graph of LangGraph",
+        "langgraph",
         ("playhead.runtime.guests.langgraph", "LangGraphGuest"),
         agents=(("langgraph.pregel.main", "Pregel"),),
         unnamed="LangGraph",
@@ -106,7 +113,7 @@ def framework_guest(source: Any, *, name: str | None) -> Guest:
 
     Raises:
         TypeError: If the function makes something else.
-        ValueError: As the guest.
+        ValueError: As the guest; or if the framework is of a version that cannot be hosted.
         AgentFactoryError: If the function raises.
     """
     framework = _framework(type(source), made=False) or _annotated(source) or _framework_made_by(source)
@@ -116,8 +123,10 @@ def framework_guest(source: Any, *, name: str | None) -> Guest:
         name = own
     try:
         found = importlib.import_module(module)
-    except ModuleNotFoundError as error:  # of a version that lacks what its guest needs
-        raise ValueError(str(error)) from error
+    except ImportError as error:
+        here = f"{framework.distribution} {metadata.version(framework.distribution)}"
+        lacks = str(error).partition(" (/")[0]  # without the path of a file
+        raise ValueError(f"{here} cannot be hosted ({lacks}): pip install -U {framework.distribution}") from error
     return getattr(found, guest)(source, name=name)
 
 
