@@ -56,6 +56,8 @@ EXAMPLES = [
     Plan(calls=(Call(words=0, cancel_at=0), Call(words=0)), owners=((6, False),), steers=frozenset({2, 7})),
     Plan(calls=(Call(fault="too long"), Call(tools=("look",)), Call(fault="too long")), window=3),
     Plan(calls=(Call(fault="too long"), Call()), owners=((9, False), (4, False)), summarizes=True),
+    # A summary is asked for without the tool that the agent must call.
+    Plan(calls=(Call(words=0), Call(words=0, fault="too long")), summarizes=True, output=True),
     # The owner left before it recorded that the history was too long.
     Plan(calls=(Call(fault="too long"), Call()), owners=((4, False),), attempts=1),
     # An unknown tool of an agent without hooks: its result comes before the first body of calls in turn.

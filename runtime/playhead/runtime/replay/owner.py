@@ -12,7 +12,7 @@ from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.conversation import recorded_manager
 from playhead.runtime.core.codec import encode_chunk, encode_record, limit_of
 from playhead.runtime.core.context import KEEP_ALL
-from playhead.runtime.core.converse import Message
+from playhead.runtime.core.converse import Message, ToolChoice, ToolSpec
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.model_input import ModelRequest, model_request
@@ -303,13 +303,10 @@ class Owner:
         """
         if self._definition is None:
             return
-        state = self._past.state
         changes = request_changes(
             self._definition,
             self._subject.definition,
-            offered=state.terms.over(Terms.read(self._definition.terms)).offered(
-                self._definition.tool_specs, forced=state.forced
-            ),
+            offered=self._offered(self._definition),
             sent=request,
             differs=self._differs_in_call,
             places=self._subject.places,
@@ -317,6 +314,13 @@ class Owner:
         self._changes = [change for change in changes if change.kind not in self._subject.ignore]
         if self._changes:
             raise _DivergedError
+
+    def _offered(self, definition: AgentDefinition) -> tuple[Sequence[ToolSpec], ToolChoice | None]:
+        """The tools and the tool choice of the recorded call; one that summarizes has none."""
+        state = self._past.state
+        if dict(self._call.record).get("summarizes"):
+            return (), None
+        return state.terms.over(Terms.read(definition.terms)).offered(definition.tool_specs, forced=state.forced)
 
     def _place(self, recorded: Record, now: Record | None) -> str:
         if (event := decided_by(recorded, now)) is not None:
