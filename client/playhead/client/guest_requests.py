@@ -53,7 +53,7 @@ async def guest_request(log: LogReader, run: RunInfo, seq: int, *, agent: Servab
 
     The records are read, and held as long.
     """
-    entries = await read_all(log, run.run_id, head=run.head if agent is not None else min(max(seq, 0), run.head))
+    entries = await read_all(log, run.run_id, head=min(max(seq, 0), run.head))
     called = entries[seq - 1].record if 0 < seq <= len(entries) else None
     if not isinstance(called, ModelStarted | StepFinished) or not _of_a_guest(called):
         raise RequestNotFoundError(await calls_told(log, run, seq))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import typing
-from importlib import metadata
 from typing import Any, Final, NamedTuple, cast
 
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.guests.sources import called, name_of_function
 from playhead.runtime.host.guest import Guest
+from playhead.runtime.host.versions import framework_of
 
 __all__ = ["framework_agent", "framework_guest", "is_to_be_made", "makes_framework_agent", "takes_nothing"]
 
@@ -124,7 +124,7 @@ def framework_guest(source: Any, *, name: str | None) -> Guest:
     try:
         found = importlib.import_module(module)
     except ImportError as error:
-        here = f"{framework.distribution} {metadata.version(framework.distribution)}"
+        here = framework_of(framework.distribution)
         lacks = str(error).partition(" (/")[0]  # without the path of a file
         raise ValueError(f"{here} cannot be hosted ({lacks}): pip install -U {framework.distribution}") from error
     return getattr(found, guest)(source, name=name)
