@@ -100,6 +100,15 @@ def test_the_verdict_names_the_tool_and_how_the_process_ended() -> None:
     assert (idle.error_type, "21 workers in a row" in idle.message) == ("NoProgress", True)
 
 
+def test_a_crash_limit_above_the_limit_of_idle_owners_holds():
+    run = after(*CRASHED)
+    assert run.verdict(claim(crash_streak=30, idle_owners=30), crash_limit=30) is None
+    idle = run.verdict(claim(crash_streak=30, idle_owners=31), crash_limit=30)
+    assert idle is not None
+    assert (idle.error_type, "31 workers in a row" in idle.message) == ("NoProgress", True)
+    assert "30 are allowed" in idle.message
+
+
 def heard(index: int, *values: Any) -> ChildRecorded:
     return ChildRecorded(at=0, index=index, upto=9, values=list(values))
 

@@ -83,12 +83,13 @@ class Standstill:
                 f"crash limit is {crash_limit}. When the last one died, {self.doing} ran: {how}. "
                 "The run is not tried again",
             )
-        if claim.idle_owners > IDLE_OWNERS_LIMIT:
+        allowed = max(IDLE_OWNERS_LIMIT, crash_limit)  # a crashed owner is an idle one, too
+        if claim.idle_owners > allowed:
             return RunFailed(
                 at=now_ms(),
                 error_type="NoProgress",
                 message=f"{_in_a_row(claim.idle_owners)} had the run and handed it over, lost it or died before it got on; "
-                f"{IDLE_OWNERS_LIMIT} are allowed. When the last one left it, {self.doing} ran. "
+                f"{allowed} are allowed. When the last one left it, {self.doing} ran. "
                 "The run is not tried again",
             )
         return None

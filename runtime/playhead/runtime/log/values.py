@@ -57,7 +57,10 @@ DEFAULT_CRASH_LIMIT: Final = 3
 """How many owners of a run may die one after the other, while it does not get on, before it is failed."""
 
 IDLE_OWNERS_LIMIT: Final = 20
-"""How many owners of a run may end one after the other in any way, while it does not get on, before it is failed."""
+"""How many owners of a run may end one after the other in any way, while it does not get on, before it is failed.
+
+A higher crash limit counts instead.
+"""
 
 
 def is_suspect(crash_streak: int, *, crash_limit: int) -> bool:
