@@ -12,18 +12,25 @@ from chaos.check_model import model_calls
 from chaos.check_tools import tool_calls
 from chaos.check_views import made_again
 from chaos.evidence import Evidence
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import Entry, ModelFailed, RunClaimed, RunFailed, RunHandedOver
+from playhead.workers.standstill import Standstill
 
 __all__ = ["Injuries", "Latency", "Takeover", "Tally", "figures", "provider_figures", "takeovers"]
 
 
+_BESIDE: Final = "other workers were injured at the same time"
+_SUSPECT: Final = (
+    "each had lost another owner without getting on since, so it may wait for a worker that holds no other run"
+)
 _UNTOLD: Final = "they had left while records that they had seen were lost and their numbers were given out again"
 
 
 class Takeover(NamedTuple):
     """A change of owner: the unix milliseconds of the former owner's last record and of the next owner's first.
 
-    `next_at` is the time of the first record after the claim, None if there was none.
+    `next_at` is the time of the first record after the claim, None if there was none. `losses` counts the owners that
+    did not hand it over, one after the other, while it did not get on; this former owner is the last of them.
     """
 
     run: str
@@ -32,33 +39,40 @@ class Takeover(NamedTuple):
     last_at: int
     claimed_at: int
     next_at: int | None
+    losses: int
 
 
 class Latency(NamedTuple):
     """For one run of a killed worker: milliseconds from the kill to the claim, and to the first record after it.
 
-    `served` is false if the server was unavailable for some time in between.
+    `served` is false if the server was unavailable for some time in between. `losses` is that of the takeover.
     """
 
     run: str
     claim: int
     after: int | None
     served: bool
+    losses: int
 
 
 def takeovers(run: str, entries: Sequence[Entry]) -> list[Takeover]:
     """Every change of owner in a log, in order."""
     found: list[Takeover] = []
-    owner, released = "", False
+    owner, released, losses = "", False, 0
+    standstill = Standstill(fold(()), ())
     for place, entry in enumerate(entries):
         if isinstance(entry.record, RunHandedOver):
             released = True
         elif isinstance(entry.record, RunClaimed):
             if owner:
+                losses += not released
                 after = entries[place + 1].record.at if place + 1 < len(entries) else None
                 last = entries[place - 1].record.at
-                found.append(Takeover(run, owner, released, last, entry.record.at, after))
+                found.append(Takeover(run, owner, released, last, entry.record.at, after, losses))
+                standstill = Standstill(fold(entries[:place]), entries[:place])
             owner, released = entry.record.worker, False
+        elif standstill.ends_with(entry.record):
+            losses = 0
     return found
 
 
@@ -139,7 +153,7 @@ class Tally:
                 at = moments[-1]
                 after = None if change.next_at is None else change.next_at - at
                 served = not any(start <= change.claimed_at and at <= end for start, end in what.outages)
-                found.append(Latency(change.run, change.claimed_at - at, after, served))
+                found.append(Latency(change.run, change.claimed_at - at, after, served, change.losses))
         return found
 
 
@@ -221,22 +235,31 @@ def _promises(violations: Mapping[str, int]) -> list[Figure]:
 
 
 def _latencies(measured: Sequence[Latency], lease_s: float) -> list[Figure]:
-    group, served = "kill -9 of a worker", [one for one in measured if one.served]
-    after = [one.after for one in served if one.after is not None]
+    group = "kill -9 of a worker"
+    first = [one for one in measured if one.served and one.losses == 1]
+    after = [one.after for one in first if one.after is not None]
+    again = [one.claim for one in measured if one.served and one.losses > 1]
     away = [one.claim for one in measured if not one.served]
     return [
-        *_percentiles(group, "next record", [one.claim for one in served], lease_s, bound_s=lease_s + 1),
+        *_percentiles(group, "next record", [one.claim for one in first], lease_s, bound_s=lease_s + 1),
         *_percentiles(group, "the one after it", after, lease_s),
+        *_percentiles(f"{group}, the second in a row or more", "next record", again, lease_s, note=_SUSPECT),
         *_percentiles(f"{group}, server unavailable too", "next record", away, lease_s),
     ]
 
 
 def _percentiles(
-    group: str, name: str, values_ms: Sequence[int], lease_s: float, *, bound_s: float | None = None
+    group: str,
+    name: str,
+    values_ms: Sequence[int],
+    lease_s: float,
+    *,
+    bound_s: float | None = None,
+    note: str = _BESIDE,
 ) -> list[Figure]:
     if not values_ms:
         return []
-    note = f"{len(values_ms)} runs of the worker; other workers were injured at the same time"
+    note = f"{len(values_ms)} runs of the worker; {note}"
     return [
         Figure(
             group=group,

@@ -314,9 +314,41 @@ async def test_the_tally_counts_what_takeovers_cost(tmp_path: Path) -> None:
     kill = change.claimed_at
     delay = (change.next_at or 0) - kill
     killed = {os.getpid(): [kill]}
-    assert tally.after_kills(Injuries({}, killed, [])) == [("0-aaaaaa", 0, delay, True)]
-    assert tally.after_kills(Injuries({}, killed, [(kill - 9, kill)])) == [("0-aaaaaa", 0, delay, False)]
+    assert tally.after_kills(Injuries({}, killed, [])) == [("0-aaaaaa", 0, delay, True, 1)]
+    assert tally.after_kills(Injuries({}, killed, [(kill - 9, kill)])) == [("0-aaaaaa", 0, delay, False, 1)]
     assert tally.after_kills(Injuries({}, {1: [kill]}, [])) == []
+
+
+def test_the_tally_counts_losses_in_a_row_until_the_run_gets_on() -> None:
+    def claimed(worker: str) -> Record:
+        return RunClaimed(at=0, worker=f"h-1-{worker}")
+
+    call, said = (
+        ModelStarted(at=0, attempt=1),
+        MessageAdded(at=0, origin="model", message={"role": "assistant", "content": []}),
+    )
+    over = RunHandedOver(at=0, worker="h-1-c")
+    log = [
+        claimed("a"),
+        call,
+        claimed("b"),
+        call,
+        claimed("c"),
+        over,
+        claimed("d"),
+        call,
+        said,
+        call,
+        claimed("e"),
+        call,
+    ]
+    changes = takeovers("0-aaaaaa", [Entry(seq, 1, record) for seq, record in enumerate(log, 1)])
+    assert [(change.handed_over, change.losses) for change in changes] == [
+        (False, 1),
+        (False, 2),
+        (True, 2),
+        (False, 1),
+    ]
 
 
 def test_every_kind_of_violation_is_made_by_some_test() -> None:
