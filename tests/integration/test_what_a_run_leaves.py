@@ -108,11 +108,12 @@ async def test_ended_without_an_owner_a_run_leaves_nothing_and_not_a_part(fleet:
     shop = Shop(asks=True)
     async with fleet.client() as client:
         async with fleet.worker(shop.agent()):
-            run = await started(client, deadline=2 if end == "deadline" else None)
+            run = await started(client, deadline=3600)
             assert (await run.result(on_pause="end")).stop_reason == "interrupt"
         if end == "cancelled":
             assert await run.cancel() == "cancelled"
         else:
+            assert await fleet.ask("ZADD", client.log.keys.deadlines, "XX", 1, run.id) == 0  # an hour passes
             with pytest.raises(RunFailedError, match="deadline"):
                 await run.result(on_pause="wait")
         assert (await left(client), await client.session("ada").state()) == ([], {})
