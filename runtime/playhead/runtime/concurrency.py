@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from concurrent.futures import Future
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -58,8 +59,34 @@ def is_being_cancelled() -> bool:
 def run_apart(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Call an async function from code that is not async, in a thread with an event loop of its own, and wait for it.
 
-    The thread of the caller may have a running event loop; the caller's context variables are copied.
+    The thread of the caller may have a running event loop; the caller's context variables are copied. An interrupt of the
+    caller, such as Ctrl-C, cancels the call, and is not kept by one that does not end.
     """
-    with ThreadPoolExecutor(1) as thread:
-        # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
-        return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(function())).result()
+    given, begun = Future[T](), Future[asyncio.Task[Any]]()
+
+    async def cancellable() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        begun.set_result(task)
+        return await function()
+
+    def run() -> None:
+        try:
+            # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
+            given.set_result(asyncio.run(cancellable()))
+        except BaseException as error:  # raised for the caller
+            given.set_exception(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), name="apart", daemon=True)
+    try:
+        thread.start()  # an interrupt may come in it, when the call has begun already
+        return given.result()
+    except BaseException:
+        begun.add_done_callback(_cancel)
+        raise
+
+
+def _cancel(begun: Future[asyncio.Task[Any]]) -> None:
+    task = begun.result()
+    with suppress(RuntimeError):  # it has ended, and its loop is closed
+        task.get_loop().call_soon_threadsafe(task.cancel)
