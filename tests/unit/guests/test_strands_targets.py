@@ -19,6 +19,9 @@ __all__: list[str] = []
 
 FILE = """
 from __future__ import annotations
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, contextmanager
 import strands
 from strands.multiagent import Swarm
 from tests.support.strands_agents import World, said
@@ -32,6 +35,34 @@ def make_agent() -> strands.Agent:
 
 def plain():
     return World().agent(said("Hello."))
+
+async def awaited() -> strands.Agent:
+    return plain()
+
+async def awaited_plain():
+    return plain()
+
+@asynccontextmanager
+async def held() -> AsyncIterator[strands.Agent]:
+    yield plain()
+
+@contextmanager
+def held_plain():
+    yield plain()
+
+@asynccontextmanager
+async def holds_another() -> AsyncIterator[str]:
+    yield "not an agent"
+
+def runs_a_loop():
+    coroutine = awaited()
+    try:
+        return asyncio.run(coroutine)
+    finally:
+        coroutine.close()
+
+async def breaks_later():
+    raise KeyError("no such key")
 
 def breaks() -> strands.Agent:
     raise KeyError("no such key")
@@ -51,19 +82,23 @@ def file(tmp_path: Path) -> Path:
 def test_agents_and_annotated_functions_of_a_module_are_served(file: Path) -> None:
     file.write_text(FILE.replace("def breaks", "def _breaks"))
     served = load_served([str(file)])
-    assert list(served) == ["shop", "by-name", "make_agent"]
+    assert list(served) == ["shop", "by-name", "make_agent", "awaited", "held"]
     assert all(isinstance(one, StrandsGuest) for one in served.values())
 
 
-def test_an_attribute_may_be_a_function_without_annotations(file: Path) -> None:
-    (guest,) = load_served([f"{file}:plain"]).values()
-    assert guest.name == "plain"
+@pytest.mark.parametrize("attribute", ["plain", "awaited_plain", "held_plain"])
+def test_an_attribute_may_be_a_function_without_annotations(file: Path, attribute: str) -> None:
+    (guest,) = load_served([f"{file}:{attribute}"]).values()
+    assert guest.name == attribute
 
 
 @pytest.mark.parametrize(
     ("attribute", "says"),
     [
         ("breaks", "cannot make the agent: .*KeyError: 'no such key'"),
+        ("breaks_later", "cannot make the agent: .*KeyError: 'no such key'"),
+        ("holds_another", "holds_another returned 'not an agent' of type str, which is none of: a strands.Agent"),
+        ("runs_a_loop", r"asyncio.run\(\) cannot be called .*: write `async def` and `await`"),
         ("swarm", "swarm is not an Agent .it is a Swarm, which keeps what a run did: write a function that makes one"),
         ("other", "other returned 'not an agent' of type str, which is none of: a strands.Agent, a Graph or a Swarm"),
     ],

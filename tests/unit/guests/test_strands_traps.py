@@ -5,16 +5,12 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import Any
 
 import anyio
 import pytest
 import strands
-from mcp import types
-from mcp.server import Server
-from mcp.shared.memory import create_client_server_memory_streams
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -23,7 +19,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from strands.hooks import AfterInvocationEvent, BeforeToolCallEvent
 from strands.telemetry import MetricsClient
 from strands.telemetry.tracer import get_tracer
-from strands.tools.mcp import MCPClient
 from strands.types.exceptions import ModelThrottledException
 
 from playhead.runtime.core.errors import FencedError
@@ -39,7 +34,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.guests.strands import StrandsGuest
-from tests.support.guest_owners import RUN, Owners
+from tests.support.guest_owners import Owners
 from tests.support.strands_agents import MANY, Script, World, said, slow
 
 __all__: list[str] = []
@@ -320,31 +315,3 @@ async def test_metrics_do_not_count_again_while_the_log_answers(monkeypatch: pyt
     assert await counted(whole.log[: called[1]]) == (1, 0, 1)
     assert await counted(whole.log[: added[-1]]) == (0, 0, 0)
     assert whole.of(ToolFinished)[0].duration_ms > 0, "a call has the time that its body took"
-
-
-async def test_an_mcp_server_is_told_the_run_the_effect_key_and_the_attempt() -> None:
-    told: list[dict[str, Any]] = []
-
-    async def listed(context: Any, params: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[types.Tool(name="note", input_schema={"type": "object"})])
-
-    async def called(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        told.append({key: value for key, value in dict(params.meta or {}).items() if key.startswith("playhead/")})
-        return types.CallToolResult(content=[types.TextContent(text="noted")])
-
-    server: Server[Any] = Server("teller", on_list_tools=listed, on_call_tool=called)
-
-    @asynccontextmanager
-    async def transport() -> AsyncGenerator[Any, None]:
-        async with create_client_server_memory_streams() as (client, served), anyio.create_task_group() as tasks:
-            tasks.start_soon(server.run, *served, server.create_initialization_options())
-            yield client
-            tasks.cancel_scope.cancel()
-
-    with MCPClient(transport) as client:
-        tools: Any = client.list_tools_sync()
-        made = guest(lambda: World().agent(said(calls=[("note", "a", {})]), said("Done."), tools=tools))
-        run = await played(made)
-        await played(made, upto(run, ToolStarted))
-    about = {"playhead/effect_key": f"{RUN}/a", "playhead/run_id": RUN}
-    assert told == [{**about, "playhead/attempt": attempt} for attempt in (1, 2)]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib
 import inspect
 import typing
+from collections import abc
 from typing import Any, Final, NamedTuple, cast
 
 from playhead.runtime.core.checks import check_agent
-from playhead.runtime.guests.sources import called, name_of_function
+from playhead.runtime.guests.sources import Kinds, made_by
 from playhead.runtime.host.guest import Guest
 from playhead.runtime.host.versions import framework_of
 
 __all__ = ["framework_agent", "framework_guest", "is_to_be_made", "makes_framework_agent", "takes_nothing"]
+
+
+_GIVES: Final = (abc.AsyncGenerator, abc.AsyncIterator, abc.Generator, abc.Iterator)
 
 
 class _Framework(NamedTuple):
@@ -83,10 +87,8 @@ def is_to_be_made(value: object) -> bool:
 
 
 def takes_nothing(value: object) -> bool:
-    """Whether a value is a function, not an async one, that is called without arguments."""
-    if not inspect.isfunction(value) or inspect.iscoroutinefunction(value):
-        return False
-    return not inspect.signature(value).parameters
+    """Whether a value is a function that is called without arguments; it may be async."""
+    return inspect.isfunction(value) and not inspect.signature(value).parameters
 
 
 def makes_framework_agent(value: object) -> bool:
@@ -99,6 +101,8 @@ def _annotated(value: object) -> _Framework | None:
         return None
     try:
         made = typing.get_type_hints(value).get("return")
+        if typing.get_origin(made) in _GIVES:  # of a context manager
+            made = typing.get_args(made)[0]
         return _framework(typing.get_origin(made) or made, made=True)
     except Exception:  # a name that is known to type checkers only
         return None
@@ -131,12 +135,13 @@ def framework_guest(source: Any, *, name: str | None) -> Guest:
 
 
 def _framework_made_by(make: Any) -> _Framework:
-    made = called(make)
-    framework = _framework(type(made), made=True)
-    if framework is None:
-        known = "; ".join(one.told for one in _FRAMEWORKS)
-        told = name_of_function(make)
-        raise TypeError(f"{told} returned {made!r:.80} of type {type(made).__name__}, which is none of: {known}")
+    def found(made: object) -> _Framework | None:
+        return _framework(type(made), made=True)
+
+    known = "; ".join(one.told for one in _FRAMEWORKS)
+    kinds = Kinds(lambda one: False, lambda one: found(one) is not None, f"which is none of: {known}")
+    framework = found(made_by(make, kinds))
+    assert framework is not None, "as `kinds` says"
     return framework
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any, ClassVar
 
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.records import Record
-from playhead.runtime.guests.sources import made_by
+from playhead.runtime.guests.sources import Kinds, made_by, making
 from playhead.runtime.host.context import GuestContext
-from playhead.runtime.host.function import GeneratorGuest
+from playhead.runtime.host.function import GeneratorGuest, Run
 from playhead.runtime.host.guest import Visit
 from playhead.runtime.host.versions import framework_of, note_version
 
@@ -22,7 +24,9 @@ class MadeGuest(GeneratorGuest):
     """Runs each run by an agent of a framework.
 
     Args:
-        source: An agent, which serves all runs, or a function without arguments that makes one after each claim of a run.
+        source: An agent, which serves all runs, or a function without arguments that makes one after each claim of a run. It may be
+            async, or a context manager, async or not, that gives one: it is left when the run has ended, pauses or changes its
+            owner.
         name: The name that clients use; None for the function's, or the agent's own.
         max_record_bytes: The size limit of one record.
         own_loop: Give each run a thread and an event loop of its own: for an agent that blocks its loop. By default the agents of
@@ -54,7 +58,7 @@ class MadeGuest(GeneratorGuest):
         own_loop: bool = False,
     ) -> None:
         self._source = source
-        made = self._made()
+        made = made_by(source, self._kinds)
         super().__init__(name or self._named(), max_record_bytes=max_record_bytes, shares_loop=not own_loop)
         self.check(made)
 
@@ -85,7 +89,7 @@ class MadeGuest(GeneratorGuest):
 
     @abstractmethod
     def run(self, agent: Any, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
-        """Run the agent from its top; see `GeneratorGuest.events`."""
+        """Run the agent from its top; see `GeneratorGuest.opened`."""
 
     async def drive(self, visit: Visit) -> Record:
         """Run the agent to its end; a warning if the run began with another version of its framework."""
@@ -93,12 +97,23 @@ class MadeGuest(GeneratorGuest):
             note_version(visit.recorder, framework)
         return await super().drive(visit)
 
-    def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
-        """Make an agent, and run it."""
-        return self.run(self._made(), ctx, prompt)
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[Run]:
+        """Make an agent, and give what runs it."""
+        async with making(self._source, self._kinds) as agent, self.around(agent):
+            yield partial(self.run, agent)
 
-    def _made(self) -> Any:
-        return made_by(self._source, kind=self.kinds, kinds=self.kinds, told=self.told)
+    def around(self, agent: Any) -> AbstractAsyncContextManager[object]:
+        """What is held open while an agent runs."""
+        del agent
+        return nullcontext()
+
+    @property
+    def _kinds(self) -> Kinds:
+        def is_agent(value: object) -> bool:
+            return isinstance(value, self.kinds)
+
+        return Kinds(is_agent, is_agent, f"not {self.told}")
 
     def _named(self) -> str:
         """The function's name, or the agent's own, if clients could use it."""

@@ -6,9 +6,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.host.keys import SCOPE
+from playhead.runtime.host.told_servers import tell_servers
+from playhead.runtime.tools.mcp.server import EFFECT_KEY
 
 __all__ = ["Call", "calling", "current_call", "in_scope"]
 
@@ -38,6 +41,14 @@ def current_call() -> Call | None:
     return _CALL.get()
 
 
+def _about() -> dict[str, Any]:
+    """What an MCP server is told of the call in whose body this code runs."""
+    call = current_call()
+    if call is None:
+        return {}
+    return {EFFECT_KEY: call.effect_key, "playhead/run_id": call.run_id, "playhead/attempt": call.attempt}
+
+
 @contextmanager
 def in_scope(scope: str) -> Generator[None]:
     """Let what the block does be named after this scope."""
@@ -50,7 +61,8 @@ def in_scope(scope: str) -> Generator[None]:
 
 @contextmanager
 def calling(call: Call, *, lane: str) -> Generator[None]:
-    """Let the block, and the tasks that begin in it, be the body of a call."""
+    """Let the block, and the tasks that begin in it, be the body of a call, of which the MCP servers that it calls are told."""
+    tell_servers(_about)
     current = _CALL.set(call)
     try:
         with in_scope(lane):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, ClassVar, cast
 
 from playhead.runtime.core.arguments import check_callable
@@ -26,7 +26,7 @@ Run = Callable[[GuestContext, Any], AsyncGenerator[Any, None]]
 
 
 class GeneratorGuest(Guest):
-    """Runs each run by an async generator of events: `events`.
+    """Runs each run by an async generator of events, which `opened` gives.
 
     Attributes:
         varies: Keys of events whose values are made up each time: they need not be the same when the guest runs again.
@@ -35,8 +35,8 @@ class GeneratorGuest(Guest):
     varies: ClassVar[frozenset[str]] = VARIES
 
     @abstractmethod
-    def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
-        """Run it from its top; yield the run's events, which are dicts of plain data, and set `ctx.result`."""
+    def opened(self) -> AbstractAsyncContextManager[Run]:
+        """What runs it from its top, for the block: yields the run's events, which are dicts of plain data, and sets `ctx.result`."""
 
     def steady(self, value: Any) -> Any:
         """Plain data without what varies."""
@@ -48,7 +48,7 @@ class GeneratorGuest(Guest):
         CONTEXT.set(ctx)  # for the task of this execution, which ends with it
         for message in prompt_messages(visit.submitted.prompt) or []:
             await add_message(recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))
-        async with aclosing(self.events(ctx, visit.submitted.prompt)) as events:
+        async with self.opened() as run, aclosing(run(ctx, visit.submitted.prompt)) as events:
             recorder.code = events
             async for event in events:
                 recorder.check_cancelled()
@@ -122,9 +122,9 @@ class FunctionGuest(GeneratorGuest):
         """Whether it calls this function."""
         return self._run is function
 
-    def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
-        """Call the function."""
-        return self._run(ctx, prompt)
+    def opened(self) -> AbstractAsyncContextManager[Run]:
+        """The function."""
+        return nullcontext(self._run)
 
     @property
     def sources(self) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, ClassVar, Final, get_args
 
 from agents import Agent
@@ -13,6 +13,7 @@ from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.guests.openai_agents import forms
 from playhead.runtime.guests.openai_agents.seams import quiet_spans, recorded_config
 from playhead.runtime.guests.openai_agents.servers import connected, servers_of
+from playhead.runtime.guests.sources import Make
 from playhead.runtime.guests.verdicts import verdict_of
 from playhead.runtime.host.context import GuestContext
 
@@ -48,7 +49,7 @@ class OpenAIAgentsGuest(MadeGuest):
 
     def __init__(
         self,
-        source: Agent[Any] | Callable[[], Agent[Any]],
+        source: Agent[Any] | Make[Agent[Any]],
         *,
         context: Callable[[GuestContext], Any] | None = None,
         options: Mapping[str, Any] | None = None,
@@ -88,12 +89,9 @@ class OpenAIAgentsGuest(MadeGuest):
             if any(getattr(tool, name, None) is not None for name in ("computer", "editor", "executor")):
                 raise ValueError(f"what {agent.name}'s tool {tool.name} does is not recorded: make it a function_tool")
 
-    async def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
-        """Make an agent, and run it with its MCP servers connected."""
-        agent = self._made()
-        async with connected(agent), aclosing(self.run(agent, ctx, prompt)) as events:
-            async for event in events:
-                yield event
+    def around(self, agent: Any) -> AbstractAsyncContextManager[None]:
+        """Its MCP servers are connected."""
+        return connected(agent)
 
     async def run(self, agent: Any, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the agent. Its events are the run's, without the chunks of its model, which are recorded as they pass."""

@@ -1,16 +1,13 @@
-"""The MCP servers of agents of the OpenAI Agents SDK: connected while a run has an owner, and told which call they run."""
+"""The MCP servers of agents of the OpenAI Agents SDK: connected while a run has an owner."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from agents import Agent
 from agents.mcp import MCPServer, MCPServerManager
-
-from playhead.runtime.guests.told_servers import about_call
 
 __all__ = ["connected", "servers_of"]
 
@@ -34,29 +31,14 @@ def _agents(agent: Any, seen: set[int]) -> Iterator[Agent[Any]]:
 
 @asynccontextmanager
 async def connected(agent: Any) -> AsyncGenerator[None]:
-    """Connect them for the block.
+    """Connect them for the block, unless the function that made the agent did.
 
     Raises:
         Exception: What the first that cannot be connected raises.
     """
-    servers = servers_of(agent)
+    servers = [one for one in servers_of(agent) if getattr(one, "session", None) is None]
     if not servers:
         yield
         return
-    for server in servers:
-        _tell(server)
     async with MCPServerManager(servers, strict=True, connect_in_parallel=True, connect_timeout_seconds=_CONNECT_S):
         yield
-
-
-def _tell(server: MCPServer) -> None:
-    """Let the calls of a hosted run have its effect key, the run and the attempt in their `_meta`."""
-    own = server.tool_meta_resolver
-
-    async def resolve(context: Any) -> dict[str, Any] | None:
-        meta: Any = None if own is None else own(context)
-        if inspect.isawaitable(meta):
-            meta = await meta
-        return {**(meta or {}), **about_call()} or None
-
-    server.tool_meta_resolver = resolve

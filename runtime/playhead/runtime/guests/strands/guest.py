@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any, Final, cast
@@ -21,7 +21,7 @@ from playhead.runtime.core.limits import is_limit_reason
 from playhead.runtime.core.overrides import overrides_of, refuse_overrides
 from playhead.runtime.core.records import Record, RunCancelled, RunCompleted, RunSubmitted, now_ms
 from playhead.runtime.core.terms import TERM_OPTIONS
-from playhead.runtime.guests.sources import made_by
+from playhead.runtime.guests.sources import Kinds, Make, made_by, making
 from playhead.runtime.guests.strands.answers import responses_to, state_of
 from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.guests.strands.forms import steady
@@ -39,6 +39,11 @@ from playhead.runtime.host.versions import framework_of, note_version
 __all__ = ["StrandsGuest"]
 
 _DEFAULT_NAME: Final = "Strands Agents"
+_KINDS: Final = Kinds(
+    lambda value: isinstance(value, Agent),
+    lambda value: isinstance(value, Agent | MultiAgentBase),
+    "not a strands.Agent, a Graph or a Swarm",
+)
 _TURN_S: Final = 0.02  # between two looks whether the agent object is free
 
 
@@ -49,8 +54,9 @@ class StrandsGuest(Guest):
     tool calls get from the log what they gave. So hooks and plugins run again, too; `replaying()` tells them.
 
     Args:
-        source: An agent, or a function without arguments that makes an agent, a graph or a swarm for each run. An agent
-            object runs one run at a time, from the messages and the state that it has now.
+        source: An agent, or a function without arguments that makes an agent, a graph or a swarm for each run. It may be async, or
+            a context manager, async or not, that gives one. An agent object runs one run at a time, from the messages and the
+            state that it has now.
         name: The name that clients use; None for the function's, or the agent's own.
         on_unknown_outcome: By the names of tools, what to do with a call that a worker began and did not finish because it
             died. For other tools what their MCP annotations say, else `retry`.
@@ -69,7 +75,7 @@ class StrandsGuest(Guest):
 
     def __init__(
         self,
-        source: Agent | Callable[[], Agent | MultiAgentBase],
+        source: Agent | Make[Agent | MultiAgentBase],
         *,
         name: str | None = None,
         on_unknown_outcome: Mapping[str, OnUnknownOutcome] | None = None,
@@ -78,13 +84,14 @@ class StrandsGuest(Guest):
         own_loop: bool = True,
     ) -> None:
         self._source = source
-        made = self._made()
+        made = made_by(source, _KINDS)
         super().__init__(name or _name_of(source), max_record_bytes=max_record_bytes, shares_loop=not own_loop)
         for agent in (made, *(agent for _, agent in agents_of(made))):
             _check(agent, self.name)
         self._policies: Mapping[str, OnUnknownOutcome] = dict(on_unknown_outcome or {})
         self._rerun = frozenset(rerun)
         self._terms = TERM_OPTIONS if isinstance(made, Agent) else ()
+        self._sources = _sources_of(made)
         self._free = threading.Lock()
         self._as_new = source.take_snapshot(preset="session") if isinstance(source, Agent) else None
 
@@ -117,11 +124,7 @@ class StrandsGuest(Guest):
     @property
     def sources(self) -> dict[str, object]:
         """The function that makes the agent, and those of the agent's tools, also of the agents within it."""
-        found: dict[str, object] = {"": self._source}
-        for _, agent in agents_of(self._made()):
-            for name, tool in agent.tool_registry.registry.items():
-                found.setdefault(name, getattr(tool, "_tool_func", None))
-        return found
+        return {"": self._source, **self._sources}
 
     def steady(self, value: Any) -> Any:
         """Plain data without random ids, clocks and metrics."""
@@ -131,10 +134,10 @@ class StrandsGuest(Guest):
         """Run an agent to its end."""
         note_version(visit.recorder, self.framework)
         if not isinstance(self._source, Agent):
-            made = self._made()
-            if isinstance(made, Agent):
-                return await self._run(made, visit)
-            return await run_many(made, visit, policies=self._policies, rerun=self._rerun)
+            async with making(self._source, _KINDS) as made:
+                if isinstance(made, Agent):
+                    return await self._run(made, visit)
+                return await run_many(made, visit, policies=self._policies, rerun=self._rerun)
         while not self._free.acquire(blocking=False):  # noqa: ASYNC110 - it is released in another thread
             await anyio.sleep(_TURN_S)
         try:
@@ -143,10 +146,6 @@ class StrandsGuest(Guest):
             return await self._run(self._source, visit)
         finally:
             self._free.release()
-
-    def _made(self) -> Agent | MultiAgentBase:
-        kinds = (Agent, MultiAgentBase)
-        return made_by(self._source, kind=Agent, kinds=kinds, told="a strands.Agent, a Graph or a Swarm")
 
     async def _run(self, agent: Agent, visit: Visit) -> Record:
         recorder = visit.recorder
@@ -207,6 +206,14 @@ async def _invoked(agent: Agent, visit: Visit, prompt: Any, events: EventRecorde
             else:
                 await events.take(event)
     return result
+
+
+def _sources_of(made: Agent | MultiAgentBase) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for _, agent in agents_of(made):
+        for name, tool in agent.tool_registry.registry.items():
+            found.setdefault(name, getattr(tool, "_tool_func", None))
+    return found
 
 
 def _name_of(source: object) -> str:

@@ -13,7 +13,6 @@ from strands.middleware import ExecuteToolStage, InvokeModelContext, InvokeModel
 from strands.types.events import TypedEvent
 
 from playhead.runtime.guests.strands.hosted import HOSTED, replaying
-from playhead.runtime.guests.strands.mcp import tell_server
 from playhead.runtime.guests.strands.models import RecordedModel, ShownModel, bare_model
 from playhead.runtime.guests.strands.steering import steer_after, steer_before
 from playhead.runtime.guests.strands.telemetry import quiet_telemetry
@@ -41,8 +40,6 @@ def put_seams(agent: Agent) -> None:
     for tool in agent.tool_registry.registry.values():
         if isinstance(inner := getattr(tool, "agent", None), Agent):
             put_seams(inner)
-        if (client := getattr(tool, "mcp_client", None)) is not None:
-            tell_server(client)
     agent.hooks.add_callback(MessageAddedEvent, _message_added)
     agent.hooks.add_callback(AfterModelCallEvent, _model_called)
     agent.hooks.add_callback(BeforeModelCallEvent, steer_before)
