@@ -45,7 +45,7 @@ from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.targets import load_served
 from tests.support.guest_owners import RUN, Owners, cuts
-from tests.support.langgraph_agents import GRAPHS, Streams, World, agent, joke, slow
+from tests.support.langgraph_agents import GRAPHS, WORLD, Streams, World, agent, joke, slow
 
 __all__: list[str] = []
 
@@ -360,6 +360,42 @@ def test_what_a_tool_gives_is_kept_only_if_reading_it_runs_no_code_that_the_log_
     for value in (Price(1), Command(update={"price": Price(1)})):
         with pytest.raises(EncodingError, match="cannot be kept in the log: return text"):
             stored(value)
+
+
+@tool(response_format="content_and_artifact")
+def look_up(word: str) -> tuple[list[Any], dict[str, Any]]:
+    """Give blocks and an object for the code, as the tool of an MCP server does."""
+    WORLD[-1].effects["look_up"] += 1
+    return [{"type": "text", "text": f"{word}: a fruit"}, "sweet"], {"pages": [7]}
+
+
+async def test_readers_see_the_text_of_a_message_of_blocks_and_the_graph_gets_all_of_it_again() -> None:
+    def make() -> Any:
+        def finds(state: MessagesState) -> dict[str, Any]:
+            return {"messages": [AIMessage("", tool_calls=[{"name": "look_up", "args": {"word": "pear"}, "id": "c"}])]}
+
+        def tells(state: MessagesState) -> dict[str, Any]:
+            found = cast("ToolMessage", state["messages"][-1])
+            return {"messages": [AIMessage(f"{found.content_blocks} {found.artifact}")]}
+
+        graph: Any = StateGraph(MessagesState)
+        for name, node in {"finds": finds, "tools": ToolNode([look_up]), "tells": tells}.items():
+            graph.add_node(name, node)
+        for one, other in ((START, "finds"), ("finds", "tools"), ("tools", "tells")):
+            graph.add_edge(one, other)
+        return graph.compile()
+
+    World()
+    run = Owners(LangGraphGuest(make, name="graph"))
+    await run.to_the_end()
+    (result,) = [entry.record.result for entry in run.log if isinstance(entry.record, ToolFinished)]
+    assert result["content"] == [{"text": "pear: a fruit\nsweet"}]
+    finished = next(entry.seq for entry in run.log if isinstance(entry.record, ToolFinished))
+    again = Owners(run.guest, run.log[:finished])
+    await again.to_the_end()
+    assert again.end.result["message"] == run.end.result["message"]
+    assert "{'pages': [7]}" in again.end.result["message"]["content"][0]["text"]
+    assert WORLD[-1].effects["look_up"] == 1
 
 
 def test_graphs_and_annotated_functions_of_a_module_are_served(tmp_path: Path) -> None:

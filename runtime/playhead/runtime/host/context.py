@@ -165,7 +165,10 @@ class GuestContext:
         """
         self._recorder.check_cancelled()
         made = do if form is None else _dumped(do, form)
-        given = await self._tools.call(call, made, on_unknown_outcome=on_unknown_outcome, shared=shared, asks=asks)
+        how: dict[str, Any] = {} if form is None else {"text": form.text}
+        given = await self._tools.call(
+            call, made, on_unknown_outcome=on_unknown_outcome, shared=shared, asks=asks, **how
+        )
         return given if form is None else form.load(given)
 
     @contextmanager

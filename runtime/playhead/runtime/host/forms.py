@@ -38,11 +38,14 @@ class Form(NamedTuple):
         dump: An object as plain data. Nothing in it that can change is part of the object, which the code may change.
         load: The object again.
         usage: The tokens that an item of a stream tells of, as for `usage_of`; None if it tells of none.
+        text: The text of what a tool gave, of the plain data that it was dumped as: readers and other agents see the text. None if
+            it is not just a text.
     """
 
     dump: Callable[[Any], Any]
     load: Callable[[Any], Any]
     usage: Callable[[Any], Any] = lambda item: None
+    text: Callable[[Any], str | None] = lambda said: None
 
 
 def usage_of(taken: Any) -> dict[str, int]:

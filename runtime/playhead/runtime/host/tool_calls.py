@@ -56,6 +56,7 @@ class ToolCalls:
         on_unknown_outcome: OnUnknownOutcome,
         shared: object = None,
         asks: Asks | None = None,
+        text: Callable[[Any], str | None] = lambda value: None,
     ) -> Any:
         """What a tool call gives: from the log, or by `do()`, whose start is stored before it begins."""
         recorder = self._recorder
@@ -93,7 +94,7 @@ class ToolCalls:
             raise
         finally:
             recorder.ends_live()
-        return _given(self._finish(opened, value=value, memory=_memory(before, shared)))
+        return _given(self._finish(opened, value=value, text=text(value), memory=_memory(before, shared)))
 
     async def _ask_again(self, past: RecordedTool, asks: Asks) -> NoReturn:
         """Raise what the body raised to ask; without it, because offline no body runs."""
@@ -160,12 +161,18 @@ class ToolCalls:
         opened: _Opened,
         *,
         value: Any = None,
+        text: str | None = None,
         error: Exception | None = None,
         memory: Mapping[str, Any] | None = None,
     ) -> ToolFinished:
-        """Write the end of a call; of a value that cannot be stored an error, because the call must not be made again."""
+        """Write the end of a call; of a value that cannot be stored an error, because the call must not be made again.
+
+        A value that has a text is stored as it, and is itself in the memory of the call.
+        """
         kept = dict(memory or {})
         content: list[Any] = [{"text": value} if isinstance(value, str) else {"json": value}]
+        if text is not None:
+            kept, content = {**kept, "value": value}, [{"text": text}]
         if error is not None:
             kept, content = (
                 {**kept, "raised": recorded(error)},
@@ -219,6 +226,8 @@ def _tool_use(call: Mapping[str, Any], recorder: Recorder) -> ToolUse:
 def _given(record: ToolFinished) -> Any:
     if "raised" in record.memory:
         raise made_again(record.memory["raised"])
+    if "value" in record.memory:
+        return record.memory["value"]
     block = dict(record.result["content"][0])
     return block["text"] if "text" in block else block.get("json")
 

@@ -165,7 +165,19 @@ def result_form(name: str, use_id: str) -> Form:
         is_usual = isinstance(value, ToolMessage) and isinstance(value.content, str) and value == usual(value.content)
         return value.content if is_usual else stored(value)
 
-    return Form(dump, lambda said: usual(said) if use_id and isinstance(said, str) else loaded(said))
+    return Form(dump, lambda said: usual(said) if use_id and isinstance(said, str) else loaded(said), text=_text)
+
+
+def _text(said: Any) -> str | None:
+    """The text of a stored message whose content is text, such as that of a tool of an MCP server."""
+    match said:
+        case {"langchain_message": {"data": {"content": content}}}:
+            blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            told = [block if isinstance(block, str) else block.get("text") for block in blocks]
+            texts = [one for one in told if isinstance(one, str)]
+            return "\n".join(texts) if len(texts) == len(told) else None
+        case _:
+            return None
 
 
 def content_of(message: Message) -> Any:
