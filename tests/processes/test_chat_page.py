@@ -82,7 +82,7 @@ def test_an_answer_goes_on_after_a_reload_and_can_be_stopped_and_approved_and_is
     page.set_viewport_size({"width": 360, "height": 400})
     ask(page, "Tell me about yourself")
     page.wait_for_function(f"{STREAMED} > 20")
-    assert page.evaluate(LEFT_BELOW) < 1, "the end is in sight"
+    page.wait_for_function(f"{LEFT_BELOW} < 1")  # the end is in sight, also in the smaller window
     page.evaluate("document.getElementById('messages').scrollTop = 0")
     page.wait_for_function(f"{STREAMED} > 60")
     assert page.evaluate("document.getElementById('messages').scrollTop") == 0, "the user reads what is above"
