@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
+import logging
 import sys
 import threading
 import uuid
+from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +26,7 @@ from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.cache.memory import InMemoryCache as InMemoryNodeCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, ToolNode
 from langgraph.types import Command, interrupt
@@ -43,6 +47,7 @@ from playhead.runtime.guests.langgraph import LangGraphGuest
 from playhead.runtime.guests.langgraph.forms import CHUNK, asked_of, loaded, stored
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
+from playhead.runtime.replay import verify
 from playhead.runtime.targets import load_served
 from tests.support.guest_owners import RUN, Owners, cuts
 from tests.support.langgraph_agents import GRAPHS, WORLD, Streams, World, agent, joke, slow
@@ -360,6 +365,53 @@ def test_what_a_tool_gives_is_kept_only_if_reading_it_runs_no_code_that_the_log_
     for value in (Price(1), Command(update={"price": Price(1)})):
         with pytest.raises(EncodingError, match="cannot be kept in the log: return text"):
             stored(value)
+
+
+def clocks() -> Any:
+    """Nodes side by side that put a number into the state which is another one each time; then one that calls a tool."""
+    numbers = itertools.count()
+
+    def stamps(state: MessagesState) -> dict[str, Any]:
+        get_stream_writer()({"begun at": next(numbers)})
+        return {"messages": [AIMessage(f"done at {next(numbers)}")]}
+
+    async def calls(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(await slow.ainvoke({"n": 1}))]}
+
+    graph: Any = StateGraph(MessagesState)
+    for name in ("one", "other"):
+        graph.add_node(name, stamps)
+        graph.add_edge(START, name)
+        graph.add_edge(name, "calls")
+    graph.add_node("calls", calls)
+    return graph.compile()
+
+
+async def test_a_node_may_put_the_time_into_the_state_and_what_readers_saw_of_it_stands(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "playhead.runs")
+    World()
+    guest = LangGraphGuest(clocks(), name="clocks")
+    whole = Owners(guest)
+    await whole.to_the_end()
+    events = [one.record.event for one in whole.log if isinstance(one.record, EventEmitted)]
+    for upto in range(1, len(whole.log)):
+        again = Owners(guest, whole.log[:upto])
+        await again.to_the_end()
+        assert again.end.type == "run.completed", again.end
+        seen = [one.record.event for one in again.log if isinstance(one.record, EventEmitted)]
+        assert Counter(map(of_node, seen)) == Counter(map(of_node, events))
+        kept = [one.record.event for one in whole.log[:upto] if isinstance(one.record, EventEmitted)]
+        assert seen[: len(kept)] == kept
+    assert "differs from record" in caplog.text
+    verdict = await verify(whole.log, guest)
+    assert not verdict.same, "which verify tells of"
+
+
+def of_node(event: dict[str, Any]) -> tuple[str, ...]:
+    """Which node it is of."""
+    return ("updates", *event["updates"]) if "updates" in event else ("custom",)
 
 
 @tool(response_format="content_and_artifact")

@@ -30,9 +30,12 @@ class GeneratorGuest(Guest):
 
     Attributes:
         varies: Keys of events whose values are made up each time: they need not be the same when the guest runs again.
+        observed: Whether events of one lane come in any order, and need not be the same when the guest runs again: nothing
+            that the guest does depends on them.
     """
 
     varies: ClassVar[frozenset[str]] = VARIES
+    observed: ClassVar[bool] = False
 
     @abstractmethod
     def opened(self) -> AbstractAsyncContextManager[Run]:
@@ -70,7 +73,12 @@ class GeneratorGuest(Guest):
             raise TypeError(f"an event is a dict, and the agent yielded {event!r:.200} of type {type(event).__name__}")
         fields = steady(said, self.varies)
         record = EventEmitted(at=now_ms(), event=cast("dict[str, Any]", said), lane=self.lane_of(said))
-        await recorder.emit(record, same=lambda logged: steady(logged.event, self.varies) == fields)
+        await recorder.emit(
+            record,
+            same=lambda logged: steady(logged.event, self.varies) == fields,
+            beside=_any_order if self.observed else None,
+            stands=self.observed,
+        )
 
 
 class FunctionGuest(GeneratorGuest):
@@ -130,6 +138,10 @@ class FunctionGuest(GeneratorGuest):
     def sources(self) -> dict[str, object]:
         """The function."""
         return {"": self._run}
+
+
+def _any_order(logged: Record) -> bool:
+    return isinstance(logged, EventEmitted)
 
 
 def is_guest_function(value: object) -> bool:

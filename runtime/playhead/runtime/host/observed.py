@@ -48,6 +48,12 @@ class Observed:
                 logged.seq,
             )
 
+    def told_otherwise(self, logged: Entry) -> None:
+        """An event differs from that of the log, because a node puts the time or a random id into it. Readers have seen that one."""
+        logger.info(
+            "run %s: an event of the agent differs from record %d of the log, which stands", self.run_id, logged.seq
+        )
+
     def called(self, past: RecordedTool, tool_use: ToolUse) -> None:
         """A tool call is made that the log may have. Its recorded result stands."""
 

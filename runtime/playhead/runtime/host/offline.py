@@ -149,9 +149,15 @@ class OfflineRecorder(Recorder):
         await self._stop("writes to the log")
 
     async def emit(
-        self, record: Record, *, same: Callable[[Any], bool], part: str = "", beside: Beside | None = None
+        self,
+        record: Record,
+        *,
+        same: Callable[[Any], bool],
+        part: str = "",
+        beside: Beside | None = None,
+        stands: bool = False,
     ) -> Any:
-        """The next record of a lane of the log; the guest stops at one that differs."""
+        """The next record of a lane of the log; the guest stops at one that differs, and what looks for differences is told of it."""
         self.watch.moves += 1
         lane = getattr(record, "lane", "")
         logged = self.course.next_event(lane, same=same, beside=beside)

@@ -81,7 +81,13 @@ class Recorder(Waits, Keys, Observed):
             self.put(StepFinished(at=now_ms(), key=BEGAN_STEP, value=began.value))
 
     async def emit(
-        self, record: Record, *, same: Callable[[Any], bool], part: str = "", beside: Beside | None = None
+        self,
+        record: Record,
+        *,
+        same: Callable[[Any], bool],
+        part: str = "",
+        beside: Beside | None = None,
+        stands: bool = False,
     ) -> Any:
         """The next record of a lane: that of the log, if it has one, else `record`, which is then written.
 
@@ -89,7 +95,8 @@ class Recorder(Waits, Keys, Observed):
 
         `beside` says of records of the lane that they come in any order, as this one does: then it is the first of them that
         is the same. `same` says of a record of that type whether it stands for this one. If it does not, the run fails, unless the record
-        is of a part of the run in which work is done again: see `Retelling`.
+        is of a part of the run in which work is done again: see `Retelling`; or unless it `stands` nevertheless: then the difference is
+        noted.
         """
         lane = getattr(record, "lane", "")
         logged = self.course.next_event(lane, same=same, beside=beside)
@@ -102,6 +109,9 @@ class Recorder(Waits, Keys, Observed):
         await self._signals_in_turn(logged)
         if type(logged.record) is type(record) and same(logged.record):
             self.retelling.same(part, record)
+            return logged.record
+        if stands and type(logged.record) is type(record):
+            self.told_otherwise(logged)
             return logged.record
         again = self.retelling.other(part)
         if again is None and (retold := self.course.retold(logged, same)) is not None:

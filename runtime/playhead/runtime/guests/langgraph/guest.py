@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from langchain_core.globals import get_llm_cache
 from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict, messages_to_dict
@@ -17,7 +17,7 @@ from playhead.runtime.guests.langgraph import forms
 from playhead.runtime.guests.langgraph.seams import GIVEN
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.host.context import GuestContext
-from playhead.runtime.host.forms import VARIES, digest, steady
+from playhead.runtime.host.forms import VARIES
 
 __all__ = ["LangGraphGuest"]
 
@@ -45,6 +45,7 @@ class LangGraphGuest(MadeGuest):
     told = "a compiled graph of LangGraph"
     unnamed = "LangGraph"
     distribution = "langgraph"
+    observed: ClassVar[bool] = True
     varies: ClassVar[frozenset[str]] = VARIES | {"id", "tool_call_id"}  # prebuilt handoffs make them up
 
     def __init__(
@@ -81,8 +82,10 @@ class LangGraphGuest(MadeGuest):
             )
 
     def lane_of(self, event: dict[str, Any]) -> str:
-        """Nodes that run side by side, and tasks of one node, end in any order: so each event has a lane of its own."""
-        return digest(steady(event, self.varies))
+        """Nodes that run side by side end in any order, and so do the tasks of one: a lane has the events of one node."""
+        if "updates" not in event:
+            return " ".join(["custom", *event["ns"]])
+        return " ".join(["updates", *event["ns"], *sorted(cast("dict[str, Any]", event["updates"]))])
 
     async def run(self, agent: Pregel[Any], ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the graph until it asks nothing any longer. Its updates and what its nodes write are the run's events."""
