@@ -29,7 +29,7 @@ from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.current import Call, current_call
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.host.raised import made_again, recorded
-from playhead.runtime.host.tool_calls import OnUnknownOutcome
+from playhead.runtime.tools.tool import OnUnknownOutcome
 from tests.support.guest_owners import RUN, Owners
 
 __all__: list[str] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any, ClassVar
@@ -16,6 +16,8 @@ from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import GeneratorGuest, Run
 from playhead.runtime.host.guest import Visit
 from playhead.runtime.host.versions import framework_of, note_version
+from playhead.runtime.tools.hints import checked_outcomes
+from playhead.runtime.tools.tool import OnUnknownOutcome
 
 __all__ = ["MadeGuest"]
 
@@ -28,6 +30,9 @@ class MadeGuest(GeneratorGuest):
             async, or a context manager, async or not, that gives one: it is left when the run has ended, pauses or changes its
             owner.
         name: The name that clients use; None for the function's, or the agent's own.
+        on_unknown_outcome: By the names of tools, what to do with a call that a worker began and did not finish because it
+            died: `retry`, `fail`, which tells the model that the outcome is unknown, or `ask` a human. For other tools what their
+            MCP annotations say, else `retry`.
         max_record_bytes: The size limit of one record.
         own_loop: Give each run a thread and an event loop of its own: for an agent that blocks its loop. By default the agents of
             frameworks share one loop in the process, because their clients are often global, and work on one loop only.
@@ -40,7 +45,7 @@ class MadeGuest(GeneratorGuest):
 
     Raises:
         TypeError: If `source` is neither, or the function returns something else.
-        ValueError: If the name is invalid, or the agent has what a guest cannot have.
+        ValueError: If the name or an outcome is invalid, or the agent has what a guest cannot have.
         AgentFactoryError: If the function raises.
     """
 
@@ -54,9 +59,11 @@ class MadeGuest(GeneratorGuest):
         source: Any,
         *,
         name: str | None = None,
+        on_unknown_outcome: Mapping[str, OnUnknownOutcome] | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
         own_loop: bool = False,
     ) -> None:
+        self.outcomes: Mapping[str, OnUnknownOutcome] = checked_outcomes(on_unknown_outcome)
         self._source = source
         made = made_by(source, self._kinds)
         super().__init__(name or self._named(), max_record_bytes=max_record_bytes, shares_loop=not own_loop)

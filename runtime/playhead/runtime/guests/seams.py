@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from playhead.runtime.host.context import GuestContext, current_context
 from playhead.runtime.host.forms import closing
+from playhead.runtime.tools.hints import outcome_by_hints
+from playhead.runtime.tools.tool import OnUnknownOutcome
 
-__all__ = ["Call", "answer", "apart", "argument", "hosted", "once", "put_once", "recording"]
+__all__ = ["Call", "answer", "apart", "argument", "hosted", "once", "outcome", "put_once", "recording"]
 
 Call = partial[Any]
 """A call of a method in whose place a seam is: call it to make it."""
@@ -86,6 +88,13 @@ def once(respond: Callable[[], Awaitable[Any]]) -> Callable[[], AsyncGenerator[A
         yield await respond()
 
     return apart(items)
+
+
+def outcome(ctx: GuestContext, name: str, hints: object) -> OnUnknownOutcome:
+    """What to do with a call of unknown outcome: what the guest says of the tool, else what its MCP annotations say, as a dict with
+    MCP's names.
+    """
+    return ctx.outcomes.get(name) or outcome_by_hints(hints)
 
 
 async def answer(items: AsyncIterable[Any]) -> Any:

@@ -30,7 +30,8 @@ from playhead.runtime.host.forms import Form
 from playhead.runtime.host.guest import Visit
 from playhead.runtime.host.model_calls import ModelCalls
 from playhead.runtime.host.steps import Steps
-from playhead.runtime.host.tool_calls import Asks, OnUnknownOutcome, ToolCalls
+from playhead.runtime.host.tool_calls import Asks, ToolCalls
+from playhead.runtime.tools.tool import OnUnknownOutcome
 
 __all__ = ["CONTEXT", "ITEMS", "GuestContext", "context_here", "current_context"]
 
@@ -51,6 +52,8 @@ class GuestContext:
         result: What the run gives at its end; set it. A text is the last message; other plain data is the structured output.
         items: What the run adds to the conversation after its prompt, in a form of one's own, for `past` of the next run of the
             session; set it to plain data.
+        outcomes: By the names of tools, what their guest says about calls of unknown outcome, for the code between a framework's tools
+            and `tool`.
         usage: The tokens that the run took, as `Usage`: those of its models' items `{"metadata": {"usage": {…}}}`, unless you set it.
     """
 
@@ -67,6 +70,7 @@ class GuestContext:
         self._models = ModelCalls(recorder)
         self.usage: Mapping[str, int] = self._models.usage
         self._tools = ToolCalls(recorder)
+        self.outcomes: Mapping[str, OnUnknownOutcome] = {}
 
     @property
     def invocation_state(self) -> dict[str, Any]:

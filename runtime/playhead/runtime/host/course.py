@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, cast
 
+from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     Entry,
@@ -84,6 +85,11 @@ class RecordedTool(NamedTuple):
     def interrupts(self) -> Sequence[dict[str, Any]]:
         """What it asked when it last stopped."""
         return () if self.interrupted is None else cast("ToolInterrupted", self.interrupted.record).interrupts
+
+    @property
+    def asks_itself(self) -> bool:
+        """Whether its body last stopped to ask something, and was not begun since; not whether its outcome is asked about."""
+        return any(one["name"] != UNKNOWN_OUTCOME for one in self.interrupts) and not self.begun
 
 
 class RecordedAnswer(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, ClassVar, cast
 
@@ -18,6 +18,7 @@ from playhead.runtime.host.context import CONTEXT, ITEMS, GuestContext
 from playhead.runtime.host.forms import VARIES, steady, stored_form
 from playhead.runtime.host.guest import Guest, Visit
 from playhead.runtime.host.recorder import Recorder
+from playhead.runtime.tools.tool import OnUnknownOutcome
 
 __all__ = ["FunctionGuest", "GeneratorGuest", "Run", "add_message", "is_guest_function", "takes_context"]
 
@@ -30,12 +31,14 @@ class GeneratorGuest(Guest):
 
     Attributes:
         varies: Keys of events whose values are made up each time: they need not be the same when the guest runs again.
+        outcomes: `GuestContext.outcomes` of its runs.
         observed: Whether events of one lane come in any order, and need not be the same when the guest runs again: nothing
             that the guest does depends on them.
     """
 
     varies: ClassVar[frozenset[str]] = VARIES
     observed: ClassVar[bool] = False
+    outcomes: Mapping[str, OnUnknownOutcome] = {}
 
     @abstractmethod
     def opened(self) -> AbstractAsyncContextManager[Run]:
@@ -48,6 +51,7 @@ class GeneratorGuest(Guest):
     async def drive(self, visit: Visit) -> Record:
         """Run the generator to its end."""
         recorder, ctx = visit.recorder, GuestContext(visit)
+        ctx.outcomes = self.outcomes
         CONTEXT.set(ctx)  # for the task of this execution, which ends with it
         for message in prompt_messages(visit.submitted.prompt) or []:
             await add_message(recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 import anyio
 
@@ -20,11 +20,9 @@ from playhead.runtime.host.current import Call, calling
 from playhead.runtime.host.forms import stored_form
 from playhead.runtime.host.raised import made_again, recorded
 from playhead.runtime.host.recorder import Recorder
+from playhead.runtime.tools.tool import OnUnknownOutcome
 
-__all__ = ["OUTCOME_REASON", "OUTCOME_UNKNOWN", "Asks", "OnUnknownOutcome", "ToolCalls"]
-
-OnUnknownOutcome = Literal["retry", "fail", "ask"]
-"""What to do with a tool call that a worker began and did not finish because it died, as for `@tool`."""
+__all__ = ["OUTCOME_REASON", "OUTCOME_UNKNOWN", "Asks", "ToolCalls"]
 
 Asks = tuple[Callable[[Exception], list[dict[str, Any]]], Callable[[Sequence[Mapping[str, Any]]], Exception]]
 """What an exception of a tool asks a human, as interrupts, none if the tool has failed; and the exception that asks this."""
@@ -68,9 +66,7 @@ class ToolCalls:
             recorder.course.forget(lane)
             await recorder.in_turn(past.finished.seq)
             return await _given_again(cast("ToolFinished", past.finished.record), shared)
-        again = (
-            past.interrupted is not None and not past.begun and asks is not None
-        )  # it stopped to ask, as it does again
+        again = asks is not None and past.asks_itself  # it asks the same again
         if again and asks is not None and recorder.offline:
             await self._ask_again(past, asks)
         if past.starts and not again and on_unknown_outcome != "retry":

@@ -1,13 +1,14 @@
-"""What MCP's annotations of a tool say about a call of unknown outcome. Pure."""
+"""What to do with a tool call of unknown outcome: what MCP's annotations say of a tool, and what is said by its name. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, cast, get_args
 
+from playhead.runtime.core.arguments import check_choice, check_mapping
 from playhead.runtime.tools.tool import OnUnknownOutcome
 
-__all__ = ["outcome_by_hints"]
+__all__ = ["checked_outcomes", "outcome_by_hints"]
 
 
 def outcome_by_hints(annotations: object) -> OnUnknownOutcome:
@@ -20,3 +21,17 @@ def outcome_by_hints(annotations: object) -> OnUnknownOutcome:
     if hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True:
         return "retry"
     return "fail" if hints.get("destructiveHint") is True or hints.get("idempotentHint") is False else "retry"
+
+
+def checked_outcomes(given: Mapping[str, OnUnknownOutcome] | None) -> Mapping[str, OnUnknownOutcome]:
+    """What `on_unknown_outcome` says by the names of tools; nothing for None.
+
+    Raises:
+        TypeError: If it is not a dict with names.
+        ValueError: If it says something else of a tool than `retry`, `fail` or `ask`.
+    """
+    check_mapping("on_unknown_outcome", given, optional=True)
+    outcomes: dict[str, OnUnknownOutcome] = {**(given or {})}
+    for name, outcome in outcomes.items():
+        check_choice(f"on_unknown_outcome of {name}", outcome, get_args(OnUnknownOutcome))
+    return outcomes

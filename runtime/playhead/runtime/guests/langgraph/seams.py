@@ -9,15 +9,17 @@ from functools import partial
 from typing import Any, Final
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import ToolMessage
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
+from playhead.runtime.core.errors import OutcomeUnknownError
 from playhead.runtime.core.plain import plain
 from playhead.runtime.guests.langgraph import forms
 from playhead.runtime.guests.langgraph.handoffs import as_of_now
-from playhead.runtime.guests.seams import Call, apart, argument, hosted, put_once, recording
+from playhead.runtime.guests.seams import Call, apart, argument, hosted, outcome, put_once, recording
 from playhead.runtime.host.context import GuestContext
 
 __all__ = ["GIVEN"]
@@ -77,7 +79,13 @@ async def _tool_call(ctx: GuestContext, call: Call, do: Callable[[], Awaitable[A
             "toolUseId": use_id or f"{tool.name} in {place}",
         }
         form, asks = forms.result_form(tool.name, use_id), (partial(_asked, tool), _asks)
-        done[place, use_id] = await ctx.tool(use, do, asks=asks, form=form)
+        known = outcome(ctx, tool.name, tool.metadata)  # where `langchain-mcp-adapters` puts MCP's annotations
+        try:
+            done[place, use_id] = await ctx.tool(use, do, on_unknown_outcome=known, asks=asks, form=form)
+        except OutcomeUnknownError as error:
+            if not use_id:  # the code of a node calls it, and not a model
+                raise
+            done[place, use_id] = ToolMessage(str(error), name=tool.name, tool_call_id=use_id, status="error")
     return as_of_now(done[place, use_id], _given(call))
 
 

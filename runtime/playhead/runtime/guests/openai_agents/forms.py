@@ -23,7 +23,7 @@ from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.guests.prompts import parts_of, text_of
 from playhead.runtime.host.forms import Form
 
-__all__ = ["CHUNK", "OUTPUT", "RESPONSE", "input_of", "message_item", "plain", "prompt_items"]
+__all__ = ["CHUNK", "OUTPUT", "RESPONSE", "hints_of", "input_of", "message_item", "plain", "prompt_items"]
 
 
 def _by_types(union: Any) -> Mapping[str, type[BaseModel]]:
@@ -82,6 +82,12 @@ def plain(value: Any) -> Any:
         told = {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.name[0] != "_"}
         return {name: item for name, item in told.items() if item is not None}
     return to_jsonable_python(value, exclude_none=True, fallback=lambda other: type(other).__name__)
+
+
+def hints_of(tool: Any) -> Any:
+    """The MCP annotations of a tool, as a dict with MCP's names; None if it has none."""
+    hints = getattr(tool, "mcp_annotations", None)
+    return None if hints is None else hints.model_dump(by_alias=True)
 
 
 def input_of(arguments: str) -> Any:

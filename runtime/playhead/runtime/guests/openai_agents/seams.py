@@ -13,8 +13,9 @@ from agents import AgentBase, Model, RunConfig
 from agents.run import get_default_agent_runner
 from agents.tracing import get_trace_provider
 
+from playhead.runtime.core.errors import OutcomeUnknownError
 from playhead.runtime.guests.openai_agents import forms
-from playhead.runtime.guests.seams import Call, answer, apart, argument, hosted, once, put_once
+from playhead.runtime.guests.seams import Call, answer, apart, argument, hosted, once, outcome, put_once
 from playhead.runtime.host.context import GuestContext
 
 __all__ = ["quiet_spans", "recorded_config"]
@@ -76,7 +77,11 @@ async def _tool_call(tool: Any, ctx: GuestContext, call: Call) -> Any:
         with ctx.within(f"{tool.name}#{use_id}"):
             return await call()
     use = {"name": tool.name, "input": forms.input_of(arguments), "toolUseId": use_id}
-    return await ctx.tool(use, call, shared=tool_context.context, form=forms.OUTPUT)
+    known = outcome(ctx, tool.name, forms.hints_of(tool))
+    try:
+        return await ctx.tool(use, call, on_unknown_outcome=known, shared=tool_context.context, form=forms.OUTPUT)
+    except OutcomeUnknownError as error:
+        return str(error)  # of an exception the SDK tells the model to try again
 
 
 async def _runs(ctx: GuestContext, call: Call) -> Any:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, ClassVar
 
-from pydantic_ai import AgentRunResultEvent, ModelResponse
+from pydantic_ai import AgentRunResultEvent, ModelResponse, ToolFailed
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.durable_exec import replay_scope
@@ -18,9 +18,10 @@ from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunCont
 from pydantic_ai.toolsets import AbstractToolset, WrapperToolset
 from pydantic_core import to_jsonable_python
 
+from playhead.runtime.core.errors import OutcomeUnknownError
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.guests.pydantic_ai import forms
-from playhead.runtime.guests.seams import once
+from playhead.runtime.guests.seams import once, outcome
 from playhead.runtime.host.context import GuestContext, context_here
 from playhead.runtime.host.forms import VARIES, digest, steady
 
@@ -167,5 +168,9 @@ class _Toolset(WrapperToolset[Any]):
 
     async def call_tool(self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: Any) -> Any:
         call = {"name": name, "input": to_jsonable_python(tool_args), "toolUseId": ctx.tool_call_id}
-        do = partial(self.wrapped.call_tool, name, tool_args, ctx, tool)
-        return await context_here().tool(call, do, shared=ctx.deps, form=forms.RESULT)
+        do, here = partial(self.wrapped.call_tool, name, tool_args, ctx, tool), context_here()
+        known = outcome(here, name, (tool.tool_def.metadata or {}).get("annotations"))
+        try:
+            return await here.tool(call, do, on_unknown_outcome=known, shared=ctx.deps, form=forms.RESULT)
+        except OutcomeUnknownError as error:
+            raise ToolFailed(str(error)) from error

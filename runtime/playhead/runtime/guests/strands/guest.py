@@ -33,8 +33,9 @@ from playhead.runtime.guests.strands.seams import put_seams
 from playhead.runtime.guests.strands.terms import call_terms
 from playhead.runtime.host.guest import Guest, Visit
 from playhead.runtime.host.model_calls import ModelCalls
-from playhead.runtime.host.tool_calls import OnUnknownOutcome
 from playhead.runtime.host.versions import framework_of, note_version
+from playhead.runtime.tools.hints import checked_outcomes
+from playhead.runtime.tools.tool import OnUnknownOutcome
 
 __all__ = ["StrandsGuest"]
 
@@ -69,7 +70,7 @@ class StrandsGuest(Guest):
 
     Raises:
         TypeError: If `source` is neither, or the function returns something else.
-        ValueError: If the agent has a session manager or background tasks, or the name is invalid.
+        ValueError: If the agent has a session manager or background tasks, or the name or an outcome is invalid.
         AgentFactoryError: If the function raises.
     """
 
@@ -88,7 +89,7 @@ class StrandsGuest(Guest):
         super().__init__(name or _name_of(source), max_record_bytes=max_record_bytes, shares_loop=not own_loop)
         for agent in (made, *(agent for _, agent in agents_of(made))):
             _check(agent, self.name)
-        self._policies: Mapping[str, OnUnknownOutcome] = dict(on_unknown_outcome or {})
+        self._policies: Mapping[str, OnUnknownOutcome] = checked_outcomes(on_unknown_outcome)
         self._rerun = frozenset(rerun)
         self._terms = TERM_OPTIONS if isinstance(made, Agent) else ()
         self._sources = _sources_of(made)

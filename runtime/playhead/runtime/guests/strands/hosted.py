@@ -13,7 +13,7 @@ from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.host.keys import SCOPE
 from playhead.runtime.host.model_calls import ModelCalls
 from playhead.runtime.host.recorder import Recorder
-from playhead.runtime.host.tool_calls import OnUnknownOutcome
+from playhead.runtime.tools.tool import OnUnknownOutcome
 
 __all__ = ["HOSTED", "HostedRun", "replaying"]
 

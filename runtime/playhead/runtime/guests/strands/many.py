@@ -23,7 +23,7 @@ from playhead.runtime.host.function import add_message
 from playhead.runtime.host.guest import Visit
 from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.model_calls import ModelCalls
-from playhead.runtime.host.tool_calls import OnUnknownOutcome
+from playhead.runtime.tools.tool import OnUnknownOutcome
 
 __all__ = ["agents_of", "run_many"]
 
