@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -153,6 +153,8 @@ NEAR_BLOCKS = st.recursive(
 
 @settings(deadline=None)
 @given(NEAR_BLOCKS)
+@example([{"text": "Hi", "role": "user", "content": "Hi"}])
+@example([{"text": "Hi", "role": "text", "content": "Hi"}])
 def test_whatever_a_caller_passes_is_taken_or_refused_by_name(prompt: Any) -> None:
     try:
         taken = checked_prompt(prompt)

@@ -8,7 +8,7 @@ A message that is already stored, perhaps by an older version, is never refused:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 from playhead.runtime.core.blocks import IN_MESSAGES, UnsendableError, as_list, is_block, readable
@@ -19,6 +19,7 @@ from playhead.runtime.core.segments import WHOLE, compact, expanded
 
 __all__ = [
     "ChunkGate",
+    "are_messages",
     "checked_messages",
     "checked_prompt",
     "checked_response",
@@ -55,11 +56,16 @@ def checked_prompt(prompt: object, *, what: str = "prompt") -> Prompt:
         return copy
     if isinstance(copy, list) and all(isinstance(item, dict) for item in cast("list[object]", copy)):
         items = cast("list[dict[str, Any]]", copy)
+        if are_messages(items):
+            return [_checked_message(item, f"{what}[{index}]") for index, item in enumerate(items)]
         if all(is_block(item) for item in items):
             return _checked_content(items, what)
-        if all("role" in item and "content" in item for item in items):
-            return [_checked_message(item, f"{what}[{index}]") for index, item in enumerate(items)]
     raise ValueError(f"a {what} must be text, a list of content blocks, a list of messages, or None, not {copy!r:.80}")
+
+
+def are_messages(items: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the dicts of a prompt are messages, and not content blocks."""
+    return all("role" in item and "content" in item for item in items)
 
 
 def checked_messages(messages: Iterable[object], *, what: str = "messages") -> Messages:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.intake import checked_prompt
+from playhead.runtime.core.intake import are_messages, checked_prompt
 
 __all__ = ["prompt_messages"]
 
@@ -21,6 +21,6 @@ def prompt_messages(prompt: Any) -> list[Message] | None:
         return None
     if isinstance(given, str):
         return [{"role": "user", "content": [{"text": given}]}]
-    if all("role" in item and "content" in item for item in given):  # as `checked_prompt` tells messages from blocks
+    if are_messages(given):
         return cast("list[Message]", given)
     return [{"role": "user", "content": cast("list[Any]", given)}]
