@@ -55,12 +55,19 @@ async def making(source: Any, kinds: Kinds) -> AsyncGenerator[Any]:
     if kinds.is_source(source):
         yield source
         return
+    raised: BaseException | None = None
     async with AsyncExitStack() as stack:
         made = await _entered(source, kinds, stack)
         if not kinds.is_made(made):
             what = f"{_named(source)} returned {made!r:.80} of type {type(made).__name__}"
             raise TypeError(f"{what}, {kinds.told}")
-        yield made
+        try:
+            yield made
+        except BaseException as error:
+            raised = error
+            raise
+    if raised is not None:  # a context manager kept it, and a run that failed would complete
+        raise raised
 
 
 async def _entered(source: Callable[[], Any], kinds: Kinds, stack: AsyncExitStack) -> Any:
