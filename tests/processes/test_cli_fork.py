@@ -125,3 +125,21 @@ def test_a_fork_that_asks_says_how_it_is_answered(call: Call, tmp_path: Path) ->
     words = shlex.split(how.replace("VALUE", "never").replace("TARGET", "asks.py"))
     done = call(*words)
     assert (done.code, done.out) == (0, "never\n")
+
+
+def test_what_the_code_of_an_agent_prints_is_not_in_the_output_for_programs(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "chatty.py").write_text(
+        "from playhead.runtime import GuestContext\n"
+        "print('a module prints')\n"
+        "async def chatty(ctx: GuestContext, prompt):\n"
+        "    print('a run prints')\n"
+        "    ctx.result = 'done'\n"
+        "    yield {'said': 1}\n"
+    )
+    fork = ("fork", str(WALK / "run.jsonl"), "--at", "1", "--here", "chatty.py", "-o", "fork.jsonl", "--json")
+    verify = ("verify", "fork.jsonl", "chatty.py", "--json")
+    for command, wanted in ((fork, {"state": "completed"}), (verify, {"error": None, "difference": None})):
+        done = call(*command)
+        assert done.code == 0, done.err
+        assert wanted.items() <= done.lines[0].items()
+        assert "a run prints" in done.err

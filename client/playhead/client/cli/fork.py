@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 
 from playhead.client.cli.questions import read_values
 from playhead.client.cli.reach import archive_in_use, file_of, opened, reach, run_named
-from playhead.client.cli.render import EXIT_FAILED, has_terminal, print_json, printable
+from playhead.client.cli.render import EXIT_FAILED, agents_print_to_stderr, has_terminal, print_json, printable
 from playhead.client.cli.run_view import RunView
 from playhead.client.cli.verifying import agent_for
 from playhead.client.cli.watch import Json, Prefix, RunOrFile, Url
@@ -82,7 +83,8 @@ def fork(
     def start(change: Fork) -> int:
         if here is None:
             return anyio.run(partial(_on_the_fleet, run_id, change, url=url, prefix=prefix, as_json=as_json))
-        agents = partial(agent_for, agents=load_served([here]), target=here)
+        with agents_print_to_stderr():
+            agents = partial(agent_for, agents=load_served([here]), target=here)
         return anyio.run(partial(_here, run_id, change, agents, url=url, prefix=prefix, output=output, as_json=as_json))
 
     try:
@@ -124,8 +126,9 @@ async def _here(
     view = RunView(made, after=change.at)
     async with opened(run, url, prefix) as parent:
         agent = agent_of(change.agent or (await parent.info()).agent)
-        show = (lambda _: None) if as_json else view.feed
-        log = await run_here(parent.log, parent.id, change, agent, run_id=made, on_entry=show)
+        show, where = (lambda _: None, agents_print_to_stderr()) if as_json else (view.feed, nullcontext())
+        with where:
+            log = await run_here(parent.log, parent.id, change, agent, run_id=made, on_entry=show)
     if output is not None:
         await export_runs(log, [made], output)
     info = await log.info(made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AbstractContextManager, redirect_stdout
 from datetime import datetime
 from typing import Any, Final
 
@@ -89,6 +90,11 @@ def write_json(line: str) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(line.encode() + b"\n")
     sys.stdout.buffer.flush()
+
+
+def agents_print_to_stderr() -> AbstractContextManager[object]:
+    """For a block in which code of agents is called here: stdout is for what the command tells, which a program may read."""
+    return redirect_stdout(sys.stderr)
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from playhead.client.cli.render import print_json, printable
+from playhead.client.cli.render import agents_print_to_stderr, print_json, printable
 from playhead.client.reader import RunReader
 
 __all__ = ["show_request"]
@@ -50,10 +50,12 @@ async def _of_guest(run: RunReader, seq: int, here: str | None) -> dict[str, Any
         from playhead.runtime.host.guest import Guest
         from playhead.runtime.targets import load_served
 
-        agent = agent_for((await run.info()).agent, load_served([here]), target=here)
+        with agents_print_to_stderr():
+            agent = agent_for((await run.info()).agent, load_served([here]), target=here)
         if not isinstance(agent, Guest):
             raise ValueError(f"{here} has an agent of playhead's own, {agent.name}, and the run is of a guest")
-    found = await run.guest_request(seq, agent=agent)
+    with agents_print_to_stderr():
+        found = await run.guest_request(seq, agent=agent)
     if found.not_stored:
         names = _named(found.not_stored)
         _note(f"the log has a digest only of {names}; with --here TARGET the agent runs again, and all of it is known")

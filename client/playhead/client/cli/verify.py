@@ -19,7 +19,7 @@ from rich.text import Text
 
 from playhead.client.cli.filters import Since, State, filters_of, fitting
 from playhead.client.cli.reach import archive_in_use, file_of, reach
-from playhead.client.cli.render import EXIT_DIFFERS, EXIT_FAILED, print_json, printable
+from playhead.client.cli.render import EXIT_DIFFERS, EXIT_FAILED, agents_print_to_stderr, print_json, printable
 from playhead.client.cli.tables import Column, print_table
 from playhead.client.cli.verifying import Job, Outcome, verified, verify_many
 from playhead.client.cli.watch import Json, Prefix, Url
@@ -70,13 +70,14 @@ def verify(
 ) -> None:
     """Check today's code of an agent against recorded runs. Only its hooks are called; nothing is written to the log."""
     *runs, target = names
-    agents = load_served([target])
-    wanted = list(agents) if agent is None else [agent]
-    filters = [filters_of(agent=one, state=state, since=since) for one in wanted]
-    job = Job(None, prefix, target, **_checked(tools=tools, model=model, hooks=hooks, ignore=ignore or ()))
-    done = anyio.run(
-        _outcomes, job, url, list(_named(runs)), partial(_fitting, filters, limit), processes or os.cpu_count() or 1
-    )
+    with agents_print_to_stderr():
+        agents = load_served([target])
+        wanted = list(agents) if agent is None else [agent]
+        filters = [filters_of(agent=one, state=state, since=since) for one in wanted]
+        job = Job(None, prefix, target, **_checked(tools=tools, model=model, hooks=hooks, ignore=ignore or ()))
+        done = anyio.run(
+            _outcomes, job, url, list(_named(runs)), partial(_fitting, filters, limit), processes or os.cpu_count() or 1
+        )
     if report is not None:
         report.write_text(junit(done), encoding="utf-8")
     raise typer.Exit(_tell(done, as_json=as_json, whole=bool(runs)))

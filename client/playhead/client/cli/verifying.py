@@ -11,6 +11,7 @@ import anyio
 from anyio import CapacityLimiter, to_process
 
 from playhead.client.cli.reach import opened
+from playhead.client.cli.render import agents_print_to_stderr
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.as_tool import agent_within
 from playhead.runtime.agent.of_run import agent_of_today
@@ -135,12 +136,13 @@ async def verified(run: str, job: Job, agents: dict[str, Served]) -> Outcome:
 
 def _verify_batch(job: Job, runs: Sequence[str]) -> list[Outcome]:
     """Verify runs in this process."""
-    agents = load_served([job.target])
 
     async def main() -> list[Outcome]:
+        agents = load_served([job.target])
         return [await verified(run, job, agents) for run in runs]
 
-    return anyio.run(main)
+    with agents_print_to_stderr():
+        return anyio.run(main)
 
 
 async def verify_many(
