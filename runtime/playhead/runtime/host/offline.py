@@ -24,7 +24,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.host.asked import Asked
-from playhead.runtime.host.course import Beside, RecordedTool
+from playhead.runtime.host.course import RecordedTool
 from playhead.runtime.host.pipe import HandOver, Item, Raised, Store
 from playhead.runtime.host.recorder import Recorder
 
@@ -148,25 +148,17 @@ class OfflineRecorder(Recorder):
         """Nothing is stored."""
         await self._stop("writes to the log")
 
-    async def emit(
-        self,
-        record: Record,
-        *,
-        same: Callable[[Any], bool],
-        part: str = "",
-        beside: Beside | None = None,
-        stands: bool = False,
-    ) -> Any:
-        """The next record of a lane of the log; the guest stops at one that differs, and what looks for differences is told of it."""
+    async def _added(self, record: Record) -> Any:
+        """The guest stops at a record that the log does not have."""
         self.watch.moves += 1
-        lane = getattr(record, "lane", "")
-        logged = self.course.next_event(lane, same=same, beside=beside)
-        self._note()
-        if logged is None:
-            if not lane:
-                self.apply_signals()
-            return await self._stop(f"writes {named(record)}", record)
-        await self._signals_in_turn(logged)
+        return await self._stop(f"writes {named(record)}", record)
+
+    async def _compared(
+        self, record: Record, logged: Entry, *, same: Callable[[Any], bool], part: str, stands: bool
+    ) -> Any:
+        """The record of the log; the guest stops at one that differs, and what looks for differences is told of it."""
+        del part, stands
+        self.watch.moves += 1
 
         def wholly(one: Any) -> bool:
             return same(one) and self.watch.same(_said(one), _said(record))

@@ -103,14 +103,25 @@ class Recorder(Waits, Keys, Observed):
         self._note()
         if logged is None:
             if not lane:
-                self.apply_signals(before=math.inf)
-            await self.put_all([record])
-            return record
+                self.apply_signals()
+            return await self._added(record)
         await self._signals_in_turn(logged)
-        if type(logged.record) is type(record) and same(logged.record):
+        return await self._compared(record, logged, same=same, part=part, stands=stands)
+
+    async def _added(self, record: Record) -> Any:
+        """Write a record that the log does not have."""
+        await self.put_all([record])
+        return record
+
+    async def _compared(
+        self, record: Record, logged: Entry, *, same: Callable[[Any], bool], part: str, stands: bool
+    ) -> Any:
+        """The record that stands: that of the log, or, in a part of the run in which work is done again, this one."""
+        alike = type(logged.record) is type(record)
+        if alike and same(logged.record):
             self.retelling.same(part, record)
             return logged.record
-        if stands and type(logged.record) is type(record):
+        if alike and stands:
             self.told_otherwise(logged)
             return logged.record
         again = self.retelling.other(part)
@@ -118,7 +129,7 @@ class Recorder(Waits, Keys, Observed):
             return retold.record
         if again is None:
             await self.fail(self.diverged(f"gave {shown(record)}", logged))
-        self.course.drop_events(lane)
+        self.course.drop_events(getattr(record, "lane", ""))
         await self.put_all([*(again or ()), record])
         return record
 
