@@ -1,10 +1,10 @@
-"""What the seams that are put into frameworks have alike: they are put once, and do nothing outside of hosted runs."""
+"""What the seams that are put into frameworks have alike: they do nothing outside of hosted runs."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
-from functools import partial, wraps
+from functools import partial
 from typing import Any, Final
 
 from playhead.runtime.host.context import GuestContext, current_context
@@ -12,22 +12,10 @@ from playhead.runtime.host.forms import closing
 from playhead.runtime.tools.hints import outcome_by_hints
 from playhead.runtime.tools.tool import OnUnknownOutcome
 
-__all__ = ["Call", "answer", "apart", "argument", "hosted", "once", "outcome", "put_once", "recording"]
+__all__ = ["Call", "answer", "apart", "argument", "hosted", "once", "outcome", "recording"]
 
 Call = partial[Any]
 """A call of a method in whose place a seam is: call it to make it."""
-
-_SEAM: Final = "__playhead_seam__"
-
-
-def put_once(holder: Any, name: str, wrap: Callable[[Any], Callable[..., Any]]) -> None:
-    """Put what `wrap` makes of a method of an object, or of a class, in its place, unless that was done."""
-    method = getattr(holder, name)
-    if not hasattr(method, _SEAM):
-        seam: Any = wraps(method)(wrap(method))
-        setattr(seam, _SEAM, True)
-        setattr(holder, name, seam)
-
 
 _ASKING: ContextVar[bool] = ContextVar("playhead_asking", default=False)
 _END: Final = object()

@@ -19,8 +19,9 @@ from playhead.runtime.core.errors import OutcomeUnknownError
 from playhead.runtime.core.plain import plain
 from playhead.runtime.guests.langgraph import forms
 from playhead.runtime.guests.langgraph.handoffs import as_of_now
-from playhead.runtime.guests.seams import Call, apart, argument, hosted, outcome, put_once, recording
+from playhead.runtime.guests.seams import Call, apart, argument, hosted, outcome, recording
 from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.put_once import put_once
 
 __all__ = ["GIVEN"]
 

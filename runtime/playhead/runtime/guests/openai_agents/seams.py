@@ -15,8 +15,9 @@ from agents.tracing import get_trace_provider
 
 from playhead.runtime.core.errors import OutcomeUnknownError
 from playhead.runtime.guests.openai_agents import forms
-from playhead.runtime.guests.seams import Call, answer, apart, argument, hosted, once, outcome, put_once
+from playhead.runtime.guests.seams import Call, answer, apart, argument, hosted, once, outcome
 from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.put_once import put_once
 
 __all__ = ["quiet_spans", "recorded_config"]
 
