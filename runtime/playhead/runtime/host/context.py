@@ -15,13 +15,13 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from typing import Any, Final
 
 import anyio
 
+from playhead.runtime.concurrency import run_apart
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import now_ms
@@ -191,8 +191,7 @@ class GuestContext:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run_coroutine_threadsafe(do(), self._recorder.home).result()
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(copy_context().run, asyncio.run, do()).result()
+        return run_apart(do)
 
     async def ask(self, name: str, reason: Any = None) -> Any:
         """The response of a human. The run pauses, and has no worker, until there is one."""
