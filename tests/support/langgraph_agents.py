@@ -19,7 +19,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.runtime import Runtime
 from langgraph.types import Command, RetryPolicy, Send, interrupt
 
-__all__ = ["GRAPHS", "WORLD", "Joke", "State", "Streams", "World", "agent", "joke", "slow"]
+__all__ = ["GRAPHS", "WORLD", "Joke", "State", "Streams", "World", "agent", "in_turn", "joke", "slow"]
 
 
 class World:
@@ -146,7 +146,16 @@ class State(MessagesState):
     notes: Annotated[list[str], operator.add]
 
 
-def agent(*said: Said, kind: type[Says] = Streams, **options: Any) -> Any:
+def in_turn(**nodes: Any) -> Any:
+    """A graph of these nodes, one after the other."""
+    graph: Any = StateGraph(MessagesState)
+    for name, before in zip(nodes, [START, *nodes], strict=False):
+        graph.add_node(name, nodes[name])
+        graph.add_edge(before, name)
+    return graph.compile()
+
+
+def agent(*said: Said, kind: type[Says] = Streams, tools: Sequence[Any] = TOOLS, **options: Any) -> Any:
     """The usual loop of a model and its tools."""
     model = kind(said=[list(one) for one in said], **options)
 
@@ -157,7 +166,7 @@ def agent(*said: Said, kind: type[Says] = Streams, **options: Any) -> Any:
     graph.add_node(
         "model", ask, retry_policy=RetryPolicy(initial_interval=0.001, jitter=False, retry_on=ConnectionError)
     )
-    graph.add_node("tools", ToolNode(TOOLS, handle_tool_errors=True))
+    graph.add_node("tools", ToolNode(tools, handle_tool_errors=True))
     graph.add_edge(START, "model")
     graph.add_conditional_edges("model", tools_condition)
     graph.add_edge("tools", "model")

@@ -50,7 +50,7 @@ from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.replay import verify
 from playhead.runtime.targets import load_served
 from tests.support.guest_owners import RUN, Owners, cuts
-from tests.support.langgraph_agents import GRAPHS, WORLD, Streams, World, agent, joke, slow
+from tests.support.langgraph_agents import GRAPHS, WORLD, Streams, World, agent, in_turn, joke, slow
 
 __all__: list[str] = []
 
@@ -430,12 +430,7 @@ async def test_readers_see_the_text_of_a_message_of_blocks_and_the_graph_gets_al
             found = cast("ToolMessage", state["messages"][-1])
             return {"messages": [AIMessage(f"{found.content_blocks} {found.artifact}")]}
 
-        graph: Any = StateGraph(MessagesState)
-        for name, node in {"finds": finds, "tools": ToolNode([look_up]), "tells": tells}.items():
-            graph.add_node(name, node)
-        for one, other in ((START, "finds"), ("finds", "tools"), ("tools", "tells")):
-            graph.add_edge(one, other)
-        return graph.compile()
+        return in_turn(finds=finds, tools=ToolNode([look_up]), tells=tells)
 
     World()
     run = Owners(LangGraphGuest(make, name="graph"))

@@ -11,10 +11,7 @@ import agents
 import anyio
 import pytest
 from agents.mcp import MCPServerStdio
-from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import StructuredTool
-from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode, tools_condition
 from mcp import ClientSession, types
 from mcp.server import Server
 from mcp.shared.memory import create_client_server_memory_streams
@@ -136,23 +133,10 @@ def langgraph(notes: Notes) -> Guest:
     async def make() -> AsyncGenerator[Any]:
         langgraph_agents.World()
         async with notes.tool() as note:
-            model = langgraph_agents.Streams(said=[[("note", "a", {})], ["Done."]])
-            yield _graph(model, [StructuredTool.from_function(coroutine=note, name="note", description="Note it.")])
+            tool = StructuredTool.from_function(coroutine=note, name="note", description="Note it.")
+            yield langgraph_agents.agent([("note", "a", {})], ["Done."], tools=[tool])
 
     return LangGraphGuest(make, name="agent")
-
-
-def _graph(model: BaseChatModel, tools: list[Any]) -> Any:
-    async def ask(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [await model.ainvoke(state["messages"])]}
-
-    graph: Any = StateGraph(MessagesState)
-    graph.add_node("model", ask)
-    graph.add_node("tools", ToolNode(tools))
-    graph.add_edge(START, "model")
-    graph.add_conditional_edges("model", tools_condition)
-    graph.add_edge("tools", "model")
-    return graph.compile()
 
 
 def openai(notes: Notes, *, connects: bool = False) -> Guest:

@@ -9,7 +9,7 @@ import agents
 import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.tools import StructuredTool
-from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph import MessagesState
 from langgraph.prebuilt import ToolNode
 from pydantic_ai import Agent as PydanticAgent
 from pydantic_ai import Tool as PydanticTool
@@ -23,6 +23,7 @@ from playhead.runtime.guests.openai_agents import OpenAIAgentsGuest
 from playhead.runtime.guests.pydantic_ai import PydanticAIGuest
 from tests.support import openai_agents
 from tests.support.guest_owners import Owners
+from tests.support.langgraph_agents import in_turn
 
 __all__: list[str] = []
 
@@ -67,12 +68,7 @@ def langgraph(till: Till, **options: Any) -> MadeGuest:
         return {"messages": [AIMessage(state["messages"][-1].text)]}
 
     tool = StructuredTool.from_function(coroutine=till.pay, name="pay", description="Pay.", metadata=till.hints)
-    graph: Any = StateGraph(MessagesState)
-    for name, node in {"calls": calls, "tools": ToolNode([tool]), "tells": tells}.items():
-        graph.add_node(name, node)
-    for one, other in ((START, "calls"), ("calls", "tools"), ("tools", "tells")):
-        graph.add_edge(one, other)
-    return LangGraphGuest(graph.compile, name="agent", **options)
+    return LangGraphGuest(in_turn(calls=calls, tools=ToolNode([tool]), tells=tells), name="agent", **options)
 
 
 class Tells(openai_agents.Script):
