@@ -90,10 +90,8 @@ class Execution:
         self._target: Target | None = None  # until it is made
         self._lines = RunLines(claim)
         self._telemetry = RunTelemetry(claim.run_id, agent=claim.agent, epoch=claim.epoch)
-        self._log = log
-        self._mailbox = mailbox
-        self._visit = visit
-        self._children = children
+        self._log, self._mailbox = log, mailbox
+        self._visit, self._children = visit, children
         self._closing = Closing(
             claim, log=log, commit=commit, writer=self.writer, worker=worker, options=options, visit=visit
         )

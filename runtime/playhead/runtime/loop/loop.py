@@ -133,11 +133,9 @@ class Loop:
         self.epoch = epoch
         self.control: Control = control or Control()
         self.ownership: Ownership = ownership or Ownership(run_id)
-        self._driver = driver
+        self._driver, self._began_from = driver, began_from or BeganFrom()
         self._call: ModelCall | None = None
-        self._began_from = began_from or BeganFrom()
-        self._longest_wait = longest_wait
-        self._telemetry = telemetry
+        self._longest_wait, self._telemetry = longest_wait, telemetry
         self.store: AgentState = store or AgentState(state.agent_state)
         self.answer: AddAnswer | None = whole_answer(partial)
         self._terms: Terms = state.terms.over(spec.terms)
@@ -147,12 +145,17 @@ class Loop:
         self._context = CallContext(
             invocation_state=values, cancel_signal=self.control.cancel_signal, session_id=state.session
         )
-        self._tools = ToolBatch(
+        self._tools = self._tool_batch(children)
+        self._hooked = self._with_hooks(spec.hooks) if spec.hooks is not None else None
+
+    def _tool_batch(self, children: ChildRuns | None) -> ToolBatch:
+        spec = self.spec
+        return ToolBatch(
             spec,
             run_id=lambda: self.run_id,
             control=self.control,
             ownership=self.ownership,
-            invocation_state=values,
+            invocation_state=self._context.invocation_state,
             state=lambda: self.state,
             terms=self._terms,
             children=children,
@@ -160,9 +163,8 @@ class Loop:
             hooks=ToolHooks(spec.hooks, spec=spec, moment=self._moment, ownership=self.ownership)
             if spec.hooks is not None
             else None,
-            telemetry=telemetry,
+            telemetry=self._telemetry,
         )
-        self._hooked = self._with_hooks(spec.hooks) if spec.hooks is not None else None
 
     def _with_hooks(self, hooks: Hooks) -> HookedSteps:
         return HookedSteps(
