@@ -46,6 +46,7 @@ from playhead.runtime.core.records import (
     ModelFailed,
     ModelRetried,
     ModelStarted,
+    Record,
     RunCancelled,
     RunClaimed,
     RunCompleted,
@@ -97,6 +98,8 @@ class RunView:
         self._guest = False
         self._answered = False  # a message of the model, or in its place, is in the log
         self._streamed = ""  # of the last answer of a model
+        self._whole = ""  # of a guest: an answer that is complete, and of which a message may come next
+        self._told = ""  # the last of them that was shown
         self._within: tuple[str, str] | None = None  # which agent within a guest speaks, and what it has said so far
         self._progress_of: int | None = None  # the tool call whose values are on the last line
         self._waits_for: str | None = None
@@ -172,9 +175,10 @@ class RunView:
         self._began_at = entry.record.at if self._began_at is None else self._began_at
         self._gap.add(entry)
         if isinstance(entry.record, ModelStarted):
-            self._calls = entry.record.attempt
+            self._calls, self._streamed, self._told = entry.record.attempt, "", ""
         elif isinstance(entry.record, MessageAdded):
             self._calls, self._answered = 0, self._answered or entry.record.origin in ("model", "stop")
+        self._streamed += "".join(event["data"] for event in events if "data" in event)
         if entry.seq <= self._after:
             return False
         for event in events:
@@ -185,7 +189,6 @@ class RunView:
     def _show(self, event: Event) -> None:
         if "data" in event:
             if self._streams:
-                self._streamed += event["data"]
                 self._say(event["data"])
         elif "reasoningText" in event:
             self._think(event["reasoningText"])
@@ -203,9 +206,18 @@ class RunView:
         """Show a message of the model that is complete, unless it was shown as it streamed."""
         text = "\n".join(block["text"] for block in message.get("content", []) if "text" in block)
         of_its_own = self._guest and text != self._streamed  # a guest's result need not be what its model said
-        if text.strip() and (of_its_own or not self._streams):
+        told = self._told != "" and "".join(text.split()) == "".join(self._told.split())
+        if text.strip() and (of_its_own or not self._streams) and not told:
             self._begin(None)
             self._say(text if text.endswith("\n") else f"{text}\n")
+
+    def _tell_answer(self, record: Record) -> None:
+        """Where nothing is shown as it streams, show an answer of a guest's model for which no message comes."""
+        whole, self._whole = self._whole, ""
+        if whole.strip() and not isinstance(record, MessageAdded):
+            self._begin(None)
+            self._say(whole if whole.endswith("\n") else f"{whole}\n")
+            self._told = whole
 
     def _say_for(self, record: ToolDecided | HookDecided) -> None:
         """Show the message that a hook has in place of the model's."""
@@ -220,6 +232,7 @@ class RunView:
     def _remark(self, entry: Entry, *, change: str) -> None:
         """Show a record; `change` says how its owner came to the run."""
         record = entry.record
+        self._tell_answer(record)
         match record:
             case RunSubmitted():
                 self.note(f"run {self._run_id} · {record.agent}")
@@ -249,7 +262,6 @@ class RunView:
         record, self._guest = entry.record, self._guest or is_of_a_guest(entry)
         match record:
             case ModelStarted():
-                self._streamed = ""
                 if record.lane:  # of a guest: two answers may follow one another without a message between them
                     self._begin(None)
             case ToolStarted(lane=lane) if lane:
@@ -263,7 +275,9 @@ class RunView:
                 return is_told_elsewhere(record)
             case StepFinished():
                 self._within = None
-                if record.ends_call and (said := said_in(record)):
+                if record.ends_call and record.value is None and record.error is None and not self._streams:
+                    self._whole = self._streamed
+                elif record.ends_call and (said := said_in(record)):
                     self.note(f"… {who_said(record.key, self._lanes)}: {short(said)}")
             case _:
                 pass

@@ -86,6 +86,33 @@ def test_the_result_of_a_guest_that_its_model_did_not_say_has_lines_of_its_own(
     ]
 
 
+def test_a_pipe_gets_each_answer_of_a_guest_when_it_is_complete_and_its_result_once(
+    capsys: pytest.CaptureFixture[str],
+):
+    run = Eventful()
+    run.opening("How is Paris?")
+
+    def says(number: int, text: str, *pieces: str, error: dict[str, Any] | None = None) -> None:
+        run.add(ModelStarted(at=0, lane=f"/model:{number}"))
+        run.add(*(ModelChunk(at=0, chunk={"item": piece}) for piece in (text, *pieces)))
+        run.add(StepFinished(at=0, key=f"/model:{number}", error=error))
+
+    says(1, "Let me ", "look.")
+    look: Any = {"toolUseId": "t", "name": "look", "input": {}}
+    run.add(ToolStarted(at=0, index=0, tool_use=look, effect_key="r/t", lane="/t"))
+    result: Any = {"toolUseId": "t", "status": "success", "content": []}
+    run.add(ToolFinished(at=0, index=0, name="look", result=result, duration_ms=1, lane="/t"))
+    says(2, "It ra", error={"type": "ConnectionError", "module": "builtins", "message": "gone"})
+    says(3, "It rains.")
+    run.add(EventEmitted(at=0, event={"status": "it knows"}))
+    message: Any = {"role": "assistant", "content": [{"text": "It rains."}]}
+    run.add(MessageAdded(at=0, message=message, origin="model", stop_reason="end_turn"))
+    out, _ = shown(run.entries, capsys)
+    assert out == "Let me look.\nIt rains.\n"
+    out, _ = shown(run.entries, capsys, after=5)
+    assert out == "Let me look.\nIt rains.\n", "also to a reader that begins in the middle of an answer"
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_result_of_a_graph_is_printed_whole_at_its_end(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
