@@ -54,12 +54,11 @@ def act_line(act: RunAct, *, cycle: bool = True) -> str:
             text = short(content["prompt"])
         case "tool" | "question":
             outcome = {key: value for key, value in content.items() if key != "input"}
-            text = f"{act.name} {short(content['input'])} → {short(_outcome(outcome))}"
+            given = f"{act.name} {short(content['input'])} → " if "input" in content else ""  # a guest asks in no call
+            text = f"{given}{short(_outcome(outcome))}"
         case "model":
-            text = (
-                " ".join(map(_block, content["content"])) if "content" in content else f"{content['text']} (unfinished)"
-            )
-            text = short(text, longest=400)
+            text = " ".join(map(_block, content["content"])) if "content" in content else content["text"]
+            text = f"{short(text, longest=400)} {'(unfinished)' if content.get('unfinished') else ''}".strip()
         case "message":
             text = f"{act.name}: {short(' '.join(map(_block, content['content'])), longest=400)}"
         case "context":
