@@ -160,7 +160,10 @@ def test_all_runs_are_verified_in_processes_and_counted_by_kind(recorded: Record
         shops = commands.run("verify", target, "--agent", "shop", "-n", "3", "--json", "--url", recorded.url)
         assert [line["agent"] for line in shops.lines] == ["shop"] * 3
         none = commands.run("verify", target, "--state", "paused", "--url", recorded.url)
-        assert none.code == 0
+        assert (none.code, none.err) == (0, "no run was verified: none of shop, crier fits")
+        other = commands.run("verify", target, "--agent", "shpo", "--url", recorded.url)
+        assert (other.code, other.out) == (64, "")
+        assert other.err == f"playhead: {target} has no agent 'shpo'. Agents there: shop, crier"
 
 
 def test_an_agent_that_cannot_be_imported_is_one_line(

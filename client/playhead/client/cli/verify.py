@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client
 from playhead.client.files import open_log
 from playhead.runtime.core.arguments import check_choice
+from playhead.runtime.core.errors import BadTargetError
 from playhead.runtime.log.listing import RunFilter
 from playhead.runtime.replay.differences import KINDS
 from playhead.runtime.replay.verify import Half
@@ -72,15 +73,26 @@ def verify(
     *runs, target = names
     with agents_print_to_stderr():
         agents = load_served([target])
-        wanted = list(agents) if agent is None else [agent]
+        wanted = _wanted(agents, agent, target)
         filters = [filters_of(agent=one, state=state, since=since) for one in wanted]
         job = Job(None, prefix, target, **_checked(tools=tools, model=model, hooks=hooks, ignore=ignore or ()))
         done = anyio.run(
             _outcomes, job, url, list(_named(runs)), partial(_fitting, filters, limit), processes or os.cpu_count() or 1
         )
+    if not done:
+        typer.echo(f"no run was verified: none of {', '.join(wanted)} fits", err=True)
     if report is not None:
         report.write_text(junit(done), encoding="utf-8")
     raise typer.Exit(_tell(done, as_json=as_json, whole=bool(runs)))
+
+
+def _wanted(agents: Collection[str], agent: str | None, target: str) -> list[str]:
+    """The agents whose runs are looked for."""
+    if agent is None:
+        return list(agents)
+    if agent not in agents:
+        raise BadTargetError(f"{target} has no agent {agent!r}. Agents there: {', '.join(agents)}")
+    return [agent]
 
 
 async def _fitting(filters: Sequence[RunFilter], limit: int, url: str, prefix: str) -> list[str]:
