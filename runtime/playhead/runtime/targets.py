@@ -13,18 +13,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.factory import AgentFactory, AgentSource, is_factory
 from playhead.runtime.agent.serving import Served, served_of
 from playhead.runtime.core.errors import AgentFactoryError, BadTargetError, ModelConfigurationError, PlayheadError
-from playhead.runtime.guests.finding import framework_agent, is_to_be_made, makes_framework_agent
+from playhead.runtime.guests.finding import framework_agent, is_to_be_made, makes_framework_agent, takes_nothing
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.host.function import FunctionGuest, is_guest_function, takes_context
 from playhead.runtime.host.guest import Guest
 from playhead.runtime.tools.tool import Tool
 
 __all__ = ["file_of", "load_agents", "load_served", "load_tools"]
+
+_KEEPS: Final = "a {}, which keeps what a run did: write a function that makes one, and name the function"
 
 
 def load_agents(targets: Sequence[str]) -> dict[str, AgentSource]:
@@ -90,18 +93,38 @@ def _agents_of(target: str) -> list[Served]:
         except TypeError as error:
             what = str(error) if inspect.isfunction(value) else f"it is a {type(value).__name__}"
         if is_to_be_made(value):
-            what = f"{what}, which keeps what a run did: write a function that makes one, and name the function"
+            what = f"it is {_KEEPS.format(type(value).__name__)}"
         what = "no such attribute" if value is None else what
-        raise BadTargetError(f"{target}: {attribute} is not an Agent ({what}). Agents there: {_names(module)}")
-    try:
-        found = list(_agents_in(module).values())
-    except AgentFactoryError as error:
-        raise _failure(f"{target}: cannot make the agent", error) from error
-    except ValueError as error:
-        raise BadTargetError(f"{target}: {error}") from error
+        raise BadTargetError(
+            f"{target}: {attribute} is not an Agent ({what}). Agents there: {_names(module, but=attribute)}"
+        )
+    found: list[Served] = []
+    for name, value in _found(module).items():
+        try:
+            found.append(served_of(value, name=name))
+        except AgentFactoryError as error:
+            raise _failure(f"{target}: cannot make the agent", error) from error
+        except (TypeError, ValueError) as error:
+            raise BadTargetError(f"{target}: {error}") from error
     if not found:
-        raise BadTargetError(f"{target}: no Agent in it; define one at module level: assistant = Agent(name=...)")
+        raise BadTargetError(f"{target}: no Agent in it; {_advice(target, module)}")
     return found
+
+
+def _advice(target: str, module: ModuleType) -> str:
+    """What to do with a module in which nothing is served: about the first thing in it that nearly is, if there is one."""
+    own = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    for name, value in own.items():
+        if is_to_be_made(value):
+            return f"{name} is {_KEEPS.format(type(value).__name__)}"
+        if type(value).__name__ == "StateGraph":
+            return f"{name} is a StateGraph, which is not compiled: {name}.compile()"
+        if inspect.isfunction(value) and value.__module__ == module.__name__:
+            if takes_context(value):
+                return f"{name} takes a GuestContext, and is not `async def {name}(ctx, prompt)` that yields its events"
+            if takes_nothing(value):
+                return f"if {name} makes one, annotate what it returns, or name it: {target}:{name}"
+    return "define one at module level: assistant = Agent(name=...)"
 
 
 def _has_attribute(target: str) -> bool:
@@ -111,11 +134,6 @@ def _has_attribute(target: str) -> bool:
 
 def _is_file(where: str) -> bool:
     return where.endswith(".py") or "/" in where
-
-
-def _agents_in(module: ModuleType) -> dict[str, Served]:
-    """The agents, factories and guests of a module by the names of their first attributes."""
-    return {name: served_of(value, name=name) for name, value in _found(module).items()}
 
 
 def _found(module: ModuleType) -> dict[str, object]:
@@ -137,8 +155,8 @@ def _is_served(value: object) -> bool:
     return is_factory(value) or (is_guest_function(value) and takes_context(value))
 
 
-def _names(module: ModuleType) -> str:
-    return ", ".join(_found(module)) or "none"
+def _names(module: ModuleType, *, but: str) -> str:
+    return ", ".join(name for name in _found(module) if name != but) or "none"
 
 
 def _load_module(target: str, name: str) -> ModuleType:
@@ -201,14 +219,17 @@ def _failure(what: str, error: BaseException) -> PlayheadError:
 def _what(error: BaseException) -> str:
     """Describes the error, with the line of the user's own code that raised it, or that called what raised it.
 
-    What is installed is the user's own code only if there is no other, as for a target that is an installed module.
+    What is installed is the user's own code only if there is no other, as for a target that is an installed module. An error
+    of a function that makes an agent is told by its own words, with the line of what it raised.
     """
+    told = str(error) if isinstance(error, AgentFactoryError) else f"{type(error).__name__}: {error}"
+    error = (isinstance(error, AgentFactoryError) and error.__cause__) or error
     ours = ("<frozen", importlib.__file__, *sys.modules["playhead"].__path__)
     installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
     own = [frame for frame in frames if not frame.filename.startswith(installed)] or frames
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{told}{where}"
 
 
 def load_tools(file: str) -> list[object]:

@@ -108,6 +108,42 @@ def test_a_function_that_makes_none_is_refused(file: Path, attribute: str, says:
         load_served([f"{file}:{attribute}"])
 
 
+HEAD = """
+from __future__ import annotations
+from collections.abc import AsyncIterator
+import strands
+from strands.multiagent import Swarm
+from playhead.runtime import GuestContext
+from tests.support.strands_agents import World, said
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ('def make() -> strands.Agent: return "text"', "make returned 'text' of type str, not a strands.Agent"),
+        (
+            "async def make() -> AsyncIterator[strands.Agent]: yield 1",
+            "make is a generator .*: put @asynccontextmanager",
+        ),
+        (
+            "def make() -> strands.Agent: raise KeyError('no such')",
+            r"agent: make raised KeyError: 'no such' \(.*line 8",
+        ),
+        ("def make(): pass", "if make makes one, annotate what it returns, or name it: .*:make"),
+        ("team = Swarm([World().agent(said('Hello.'), name='node')])", "team is a Swarm, which .*: write a function"),
+        ("class StateGraph: pass\ngraph = StateGraph()", r"graph is a StateGraph, which .*: graph.compile\(\)"),
+        ("async def loop(ctx: GuestContext, prompt): pass", "loop takes a GuestContext, and is not .* that yields"),
+        ("x = 1", "no Agent in it; define one at module level"),
+    ],
+)
+def test_a_module_in_which_nothing_is_served_says_what_to_do(tmp_path: Path, code: str, says: str) -> None:
+    path = tmp_path / "nearly.py"
+    path.write_text(f"{HEAD}{code}\n")
+    with pytest.raises(BadTargetError, match=says):
+        load_served([str(path)])
+
+
 def test_a_session_manager_is_refused_with_what_takes_its_place(tmp_path: Path) -> None:
     manager: Any = FileSessionManager(session_id="s", storage_dir=str(tmp_path))
     agent = World().agent(session_manager=manager)

@@ -52,6 +52,10 @@ def served_of(value: object, *, name: str | None = None) -> Served:
     """
     if isinstance(value, Guest):
         return value
+    if takes_nothing(value) and (inspect.isasyncgenfunction(value) or inspect.isgeneratorfunction(value)):
+        manager = "asynccontextmanager" if inspect.isasyncgenfunction(value) else "contextmanager"
+        named = getattr(value, "__name__", "it")
+        raise TypeError(f"{named} is a generator function: put @{manager} above it, if it yields an agent")
     if inspect.isasyncgenfunction(value):
         return FunctionGuest(cast("Run", value))
     if framework_agent(value) or takes_nothing(value):
