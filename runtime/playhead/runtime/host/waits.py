@@ -59,7 +59,7 @@ class Waits(Writer):
         self._ownership = ownership
         self._longest_wait = longest_wait
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._to_begin: list[tuple[str, asyncio.Future[None]]] = []
+        self._to_begin: list[tuple[str, asyncio.Future[None], asyncio.Task[Any] | None]] = []
         self._working = 0
         self._asked: dict[str, tuple[dict[str, Any], asyncio.Future[Any]]] = {}
         self._early: dict[str, Any] = {}  # responses to questions that the guest has not come to again
@@ -86,12 +86,13 @@ class Waits(Writer):
             return
         self._note()
         begins: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._to_begin.append((what, begins))
+        self._to_begin.append((what, begins, asyncio.current_task()))
         try:
             await begins
         except asyncio.CancelledError:
             if begins.done() and not begins.cancelled():  # cancelled in the turn in which it was to begin
                 self._working -= 1
+            self._note()
             raise
         await self.check_owned()
 
@@ -124,6 +125,7 @@ class Waits(Writer):
             return await response
         finally:
             self._asked.pop(interrupt["id"], None)
+            self._note()
 
     async def sleep_until(self, until: float) -> None:
         """Wait until this time, in unix seconds; a long wait hands the run over, if nothing else of it is at work."""
@@ -136,6 +138,7 @@ class Waits(Writer):
             await asyncio.sleep(rest)
         finally:
             self._sleepers.remove(until)
+            self._note()
 
     def _check_open(self) -> None:
         """Cancel a guest that goes on after its run was handed over or lost, or from its own clean-up."""
@@ -167,13 +170,14 @@ class Waits(Writer):
         if self._leaving or not self._to_begin:
             return False
         missed = self.course.unasked()
-        if missed is not None and len(self._thread.tasks) == len(self._to_begin):
+        # A thread that the guest began may come to it yet: its calls are not tasks of the guest, and what waits for it is one.
+        if missed is not None and self._thread.tasks <= {task for _, _, task in self._to_begin}:
             error = self.diverged(f"began {self._to_begin[0][0]}", missed)
             self._send(Raised(error))  # what waits stays so: no handler of the guest's sees it
             self._over = True
             return False
         waiting, self._to_begin = self._to_begin, []
-        for _, begins in waiting:
+        for _, begins, _ in waiting:
             self._working += 1
             begins.set_result(None)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Final
@@ -32,6 +33,7 @@ class Writer(ABC):
         self._pipe = pipe
         self._thread = thread
         self._home: asyncio.AbstractEventLoop | None = None
+        self._home_thread = 0
         self._noted = False  # that the loop calls `_on_idle`
         self._for_space: list[asyncio.Future[None]] = []
         self._over = False  # nothing more is written by this owner
@@ -64,6 +66,8 @@ class Writer(ABC):
     def _send(self, item: Item) -> None:
         if not self._over:
             self._pipe.put(item)
+            if self._apart():  # the guest's loop may be blocked until this is stored, and would not flush it
+                self._pipe.flush()
             self._note()
 
     @property
@@ -113,6 +117,7 @@ class Writer(ABC):
     def at_home(self) -> None:
         """The guest begins on this event loop."""
         self._home = asyncio.get_running_loop()
+        self._home_thread = threading.get_ident()
         self._note()
 
     @property
@@ -125,9 +130,15 @@ class Writer(ABC):
         """Whether this is another event loop than the guest's own, which may be blocked until this is done."""
         return asyncio.get_running_loop() is not self._home
 
+    def _apart(self) -> bool:
+        """Whether this is another thread than that of the guest's event loop."""
+        return threading.get_ident() != self._home_thread
+
     def _note(self) -> None:
         """Let the loop call `_on_idle`, because something has changed."""
-        if not self._noted:
+        if self._apart():
+            self._thread.call(self._note)  # the loop may wait, and must be woken
+        elif not self._noted:
             self._noted = True
             self._thread.when_idle(self._on_idle)
 
