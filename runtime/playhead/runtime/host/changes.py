@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import typing
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 __all__ = ["change_again", "changes_since", "fields_of"]
@@ -18,6 +19,8 @@ def fields_of(shared: object) -> dict[str, Any]:
     """The fields of a dict, a dataclass or a pydantic model that are plain data, or become it; of anything else none."""
     told: dict[str, Any] = {}
     for name, value in _values(shared).items():
+        if isinstance(value, Iterator | AsyncIterator):  # to look at its items would take them
+            continue
         with suppress(PydanticSerializationError, ValueError):  # a connection, a lock: it is not kept
             told[name] = to_jsonable_python(value)
     return told
@@ -33,17 +36,29 @@ def changes_since(before: Mapping[str, Any], shared: object) -> dict[str, Any]:
 
 def change_again(shared: object, changes: Mapping[str, Any]) -> None:
     """Make recorded changes again. A field gets a value of its declared type, so a dict becomes the model that it was."""
-    hints = {} if isinstance(shared, dict) else typing.get_type_hints(type(shared))
     for name, value in changes.get("values", {}).items():
         if isinstance(shared, dict):
             shared[name] = value
             continue
-        with suppress(ValidationError):
-            value = TypeAdapter[Any](hints.get(name, Any)).validate_python(value)
+        with suppress(Exception):  # of a type that pydantic does not know, or that only type checkers import
+            value = TypeAdapter[Any](_hint(type(shared), name)).validate_python(value)
         setattr(shared, name, value)
     if isinstance(shared, dict):
         for name in changes.get("deleted", ()):
             cast("dict[str, Any]", shared).pop(name, None)
+
+
+def _hint(kind: type, name: str) -> Any:
+    """The declared type of a field; that of another field may be known to type checkers only.
+
+    Raises:
+        NameError: If this one is.
+    """
+    for base in kind.__mro__:
+        if name in (declared := inspect.get_annotations(base)):
+            alone = type(base.__name__, (), {"__annotations__": {name: declared[name]}, "__module__": base.__module__})
+            return typing.get_type_hints(alone)[name]
+    return Any
 
 
 def _values(shared: object) -> dict[str, Any]:
