@@ -14,7 +14,7 @@ from langgraph.types import Command
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.guests.langgraph import forms
-from playhead.runtime.guests.langgraph.seams import GIVEN
+from playhead.runtime.guests.langgraph.seams import GIVEN, Given
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.forms import VARIES
@@ -89,7 +89,8 @@ class LangGraphGuest(MadeGuest):
 
     async def run(self, agent: Pregel[Any], ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the graph until it asks nothing any longer. Its updates and what its nodes write are the run's events."""
-        GIVEN.set({})
+        tools = Given()
+        GIVEN.set(tools)
         graph: Any = agent.copy({"checkpointer": InMemorySaver(serde=forms.Kept())})  # without one it could not ask
         config: Any = {"configurable": {**ctx.invocation_state, "thread_id": ctx.run_id}}
         context = ctx.invocation_state if agent.context_schema else None
@@ -98,6 +99,7 @@ class LangGraphGuest(MadeGuest):
         values: Any = {}
         modes = ["values", "updates", "custom"]
         while True:
+            tools.entered += 1
             async for part in graph.astream(
                 given, config, context=context, stream_mode=modes, subgraphs=True, durability="exit", version="v2"
             ):

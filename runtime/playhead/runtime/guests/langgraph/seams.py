@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
@@ -13,6 +14,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langgraph.errors import GraphInterrupt
+from langgraph.runtime import get_runtime
 from langgraph.types import Interrupt
 
 from playhead.runtime.core.errors import OutcomeUnknownError
@@ -21,14 +23,47 @@ from playhead.runtime.guests.langgraph import forms
 from playhead.runtime.guests.langgraph.handoffs import as_of_now
 from playhead.runtime.guests.seams import Call, apart, argument, hosted, outcome, recording
 from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.forms import digest
 from playhead.runtime.host.put_once import put_once
 
-__all__ = ["GIVEN"]
+__all__ = ["GIVEN", "Given"]
 
 _END: Final = object()
 
-GIVEN: ContextVar[dict[tuple[str, str], Any] | None] = ContextVar("playhead_langgraph_given", default=None)
-"""What the tools of this execution have given, by the places and the ids of their calls; None outside of a graph's run."""
+
+class Given:
+    """What the tools of this execution have given, call by call.
+
+    A node that is run again, because a human has responded or its policy says so, gets it again, and calls no tool again.
+
+    Attributes:
+        entered: How often the graph was entered.
+    """
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self._results: dict[tuple[str, str], list[Any]] = {}
+        self._taken: Counter[tuple[Any, ...]] = Counter()  # in an attempt of a node
+
+    def again(self, place: str, call: str) -> list[Any]:
+        """What the next of the calls that are the same gave there, as the only item; nothing if it is to be made."""
+        results = self._results.get((place, call), [])
+        number = self._taken[self._attempt(place, call)]
+        self._taken[self._attempt(place, call)] += number < len(results)
+        return results[number : number + 1]
+
+    def add(self, place: str, call: str, result: Any) -> None:
+        """Add what a call gave."""
+        self._results.setdefault((place, call), []).append(result)
+        self._taken[self._attempt(place, call)] += 1
+
+    def _attempt(self, place: str, call: str) -> tuple[Any, ...]:
+        about = getattr(get_runtime(), "execution_info", None)  # a graph in the code of a node may have none
+        return self.entered, getattr(about, "node_attempt", 1), place, call
+
+
+GIVEN: ContextVar[Given | None] = ContextVar("playhead_langgraph_given", default=None)
+"""What the tools have given; None outside of a graph's run."""
 
 
 def _here() -> GuestContext | None:
@@ -68,26 +103,24 @@ def _run(ctx: GuestContext, call: Call) -> Any:
 
 
 async def _tool_call(ctx: GuestContext, call: Call, do: Callable[[], Awaitable[Any]]) -> Any:
-    """Make a tool call. A node that is run again, because a human has responded or its policy says so, calls no tool again that
-    has given its result there.
-    """
-    tool, place, use_id, done = call.args[0], _place(), str(call.keywords.get("tool_call_id") or ""), GIVEN.get()
-    assert done is not None, "as `_here` has found"
-    if not use_id or (place, use_id) not in done:
-        use = {
-            "name": tool.name,
-            "input": forms.input_of(_given(call)),
-            "toolUseId": use_id or f"{tool.name} in {place}",
-        }
-        form, asks = forms.result_form(tool.name, use_id), (partial(_asked, tool), _asks)
-        known = outcome(ctx, tool.name, tool.metadata)  # where `langchain-mcp-adapters` puts MCP's annotations
-        try:
-            done[place, use_id] = await ctx.tool(use, do, on_unknown_outcome=known, asks=asks, form=form)
-        except OutcomeUnknownError as error:
-            if not use_id:  # the code of a node calls it, and not a model
-                raise
-            done[place, use_id] = ToolMessage(str(error), name=tool.name, tool_call_id=use_id, status="error")
-    return as_of_now(done[place, use_id], _given(call))
+    """Make a tool call, unless it has given its result in a former attempt of its node."""
+    tool, place, use_id, given = call.args[0], _place(), str(call.keywords.get("tool_call_id") or ""), GIVEN.get()
+    assert given is not None, "as `_here` has found"
+    said = forms.input_of(_given(call))
+    same = use_id or f"{tool.name} {digest(said)}"
+    if again := given.again(place, same):
+        return as_of_now(again[0], _given(call))
+    use = {"name": tool.name, "input": said, "toolUseId": use_id or f"{tool.name} in {place}"}
+    form, asks = forms.result_form(tool.name, use_id), (partial(_asked, tool), _asks)
+    known = outcome(ctx, tool.name, tool.metadata)  # where `langchain-mcp-adapters` puts MCP's annotations
+    try:
+        result = await ctx.tool(use, do, on_unknown_outcome=known, asks=asks, form=form)
+    except OutcomeUnknownError as error:
+        if not use_id:  # the code of a node calls it, and not a model
+            raise
+        result = ToolMessage(str(error), name=tool.name, tool_call_id=use_id, status="error")
+    given.add(place, same, result)
+    return as_of_now(result, _given(call))
 
 
 def _asked(tool: BaseTool, error: Exception) -> list[dict[str, Any]]:
