@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from playhead.runtime.core.codec import decode_record, encode_record
+from playhead.runtime.core.codec import MAX_RECORD_BYTES, decode_record, encode_record, limit_of
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
@@ -68,7 +68,8 @@ class Owners:
     def append(self, record: Record) -> None:
         """Store it, as bytes do."""
         epoch = sum(isinstance(one.record, RunClaimed) for one in self.log)
-        self.log.append(Entry(len(self.log) + 1, epoch, decode_record(encode_record(record))))
+        data = encode_record(record, limit=limit_of(record, MAX_RECORD_BYTES))
+        self.log.append(Entry(len(self.log) + 1, epoch, decode_record(data)))
 
     def inbox(self) -> Iterator[Signal]:
         """The answers to every pause that no owner has received."""

@@ -27,6 +27,7 @@ from playhead.runtime.core.records import (
     ModelStarted,
     Record,
     RunResumed,
+    StepFinished,
     UnknownRecord,
 )
 from playhead.runtime.core.segments import REASONING, TEXT, WHOLE, Stored, compact, record_of
@@ -139,9 +140,9 @@ def _check_compact(items: list[Any], data: bytes) -> None:
 def limit_of(record: Record, limit: int) -> int:
     """The size limit of `record` in a run whose records may have `limit` bytes each.
 
-    A record that repeats what is already stored (a message whose chunks are stored, a message of stored tool results,
-    the records of a child, the result of a run) may be larger than any of its parts and must not fail for that reason. Its limit is
-    `MAX_SUM_BYTES`.
+    A record that holds many (a message whose chunks are stored, a message of stored tool results, the records of a
+    child, the result of a run, the items of a model call of a guest) may be larger than any of its parts and must not
+    fail for that reason. Its limit is `MAX_SUM_BYTES`.
     """
     match record:
         case MessageAdded(origin="model" | "tools"):
@@ -152,6 +153,8 @@ def limit_of(record: Record, limit: int) -> int:
             | RunResumed(invocation_state=dict())
         ):
             sums_up = True  # they repeat what `signal.received` has
+        case StepFinished():
+            sums_up = record.ends_call
         case _:
             sums_up = record.type in _SUMS
     return max(limit, MAX_SUM_BYTES) if sums_up else limit

@@ -6,11 +6,13 @@ tool calls ask for what they gave by their keys, in any order.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, cast
 
+from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
@@ -117,6 +119,7 @@ class Course:
         self._signals: deque[Entry] = deque()
         self._questions: Counter[str] = Counter()
         self._open: RecordedCall | None = None
+        self._taken: list[Entry] = []  # the events after the start of a call that broke off
         entries = list(entries)
         withdrawn = [one.record.supersedes for one in entries if isinstance(one.record, ModelRetried)]
         for entry in entries:
@@ -128,6 +131,8 @@ class Course:
             if isinstance(record, _OF_A_CALL) and any(first <= entry.seq <= last for first, last in withdrawn):
                 continue
             self._add(entry, record)
+        self._broken = {key: call.started.seq for key, call in self._calls.items() if not call.whole}
+        self._broken_from: float = min(self._broken.values(), default=math.inf)
 
     def _add(self, entry: Entry, record: Record) -> None:
         match record:
@@ -187,8 +192,13 @@ class Course:
                     break
                 if same(entry.record):
                     del entries[number]
-                    return entry
-        return entries.popleft() if entries else None
+                    return self._took(entry)
+        return self._took(entries.popleft()) if entries else None
+
+    def _took(self, entry: Entry) -> Entry:
+        if entry.seq > self._broken_from:
+            self._taken.append(entry)
+        return entry
 
     def retold(self, logged: Entry, same: Callable[[Any], bool]) -> Entry | None:
         """Take the record in which a later owner told otherwise what this one told, and drop what is between; None if none did."""
@@ -198,7 +208,7 @@ class Course:
             if entry.epoch > logged.epoch and type(entry.record) is kind and same(entry.record):
                 for _ in range(number):
                     entries.popleft()
-                return entries.popleft()
+                return self._took(entries.popleft())
         return None
 
     def drop_events(self, lane: str) -> None:
@@ -211,7 +221,27 @@ class Course:
 
     def call(self, key: str) -> RecordedCall | None:
         """Take a model call."""
+        self._broken.pop(key, None)
         return self._calls.pop(key, None)
+
+    @property
+    def has_broken_call(self) -> bool:
+        """Whether a model call that broke off is still to come: its chunks are not withdrawn yet."""
+        return bool(self._broken)
+
+    def request(self, key: str) -> str | None:
+        """What a model call asked that the guest has not come to again, as `Asked.text`; None if there is none."""
+        if key in self._steps:
+            return cast("StepFinished", self._steps[key].record).request
+        return cast("ModelStarted", self._calls[key].started.record).request if key in self._calls else None
+
+    def has_tool(self, lane: str) -> bool:
+        """Whether there is a tool call in this lane that the guest has not come to again."""
+        return lane in self._tools
+
+    def tool_use(self, lane: str) -> ToolUse | None:
+        """With what it was called; None if it was cut off before it began."""
+        return next((one.record.tool_use for one in self._tools[lane] if isinstance(one.record, ToolStarted)), None)
 
     def tool(self, lane: str) -> RecordedTool:
         """Take a tool call: with its last result, and what was recorded of it besides."""
@@ -265,14 +295,17 @@ class Course:
         answers = self._answers.get(question)
         return answers.popleft() if answers else None
 
-    def withdraw(self, call: RecordedCall) -> int:
-        """Forget the events that follow a model call which broke off; the number of the last record that goes with it."""
+    def withdraw(self, call: RecordedCall) -> tuple[int, list[Record]]:
+        """Forget the events that follow a model call which broke off; the number of the last record that goes with it.
+
+        And those of these records that the guest has come to again: they are withdrawn, too, and must be written anew.
+        """
         first = call.started.seq
         last = max(one.seq for one in (call.started, *call.chunks))
         for lane, entries in self._lanes.items():
             last = max([last, *(one.seq for one in entries)])
             self._lanes[lane] = deque(one for one in entries if one.seq < first)
-        return last
+        return last, [one.record for one in self._taken if first < one.seq <= last]
 
     @property
     def cancels(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple, cast
 
@@ -15,9 +15,9 @@ from playhead.runtime.host.asked import Asked
 from playhead.runtime.host.course import RecordedCall
 from playhead.runtime.host.forms import Form, closing, is_storable, is_text_delta, stored_form, usage_of
 from playhead.runtime.host.keys import SCOPE
-from playhead.runtime.host.raised import recorded
+from playhead.runtime.host.raised import CUT_OFF, made_again, recorded
 from playhead.runtime.host.recorder import Recorder
-from playhead.runtime.host.steps import value_of
+from playhead.runtime.host.steps import given_again
 
 __all__ = ["ModelCalls"]
 
@@ -64,7 +64,8 @@ class ModelCalls:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._streaming = False
+        self._streaming = False  # a call that may be shown is at work, or is told again
+        self._showing = False  # a call is shown now: its chunks in the log are between its start and its end
         self.usage: Counter[str] = Counter()
 
     async def stream(
@@ -73,7 +74,7 @@ class ModelCalls:
         """The items of one model call: shown, but hidden beside another one or in a tool: readers follow one answer."""
         self._recorder.check_cancelled()
         shown = not self._streaming and not SCOPE.get()
-        items = self._made(request, stream, self._live if shown else self._whole, name, form)
+        items = self._made(request, stream, name, form, shown=shown)
         self._streaming |= shown
         try:
             async for item in items:
@@ -84,28 +85,30 @@ class ModelCalls:
 
     def shown(self, request: object, stream: Stream) -> AsyncGenerator[Any, None]:
         """The items of a model call, recorded as they pass; a call that broke off is withdrawn and made again."""
-        return self._made(request, stream, self._live)
+        return self._made(request, stream, shown=True)
 
     def hidden(self, request: object, stream: Stream) -> AsyncGenerator[Any, None]:
         """The items of a model call that readers do not see: recorded whole at its end."""
-        return self._made(request, stream, self._whole)
+        return self._made(request, stream, shown=False)
 
     async def _made(
         self,
         request: object,
         stream: Stream,
-        record: Callable[[_Call], AsyncGenerator[Any, None]],
         name: str = "",
         form: Form | None = None,
+        *,
+        shown: bool,
     ) -> AsyncGenerator[Any, None]:
+        """The items of a call: from the log, or as they come, shown if they are to be and no other call's are."""
         recorder, asked = self._recorder, Asked.of(request)
-        key = recorder.key("model", name)
+        key = recorder.key("model", name, fits=lambda key: self._fits(key, asked))
         made = _Call(key, asked, stream, form)
         call, step = recorder.course.call(key), recorder.course.step(key)
         if step is not None:
             recorder.requested(key, step, asked)
             await recorder.in_turn(step.seq)
-            for item in self._given(made, step.record):
+            async for item in self._given(made, step.record):
                 yield item
             return
         if call is not None:
@@ -114,16 +117,37 @@ class ModelCalls:
                 async for item in self._again(call, made):
                     yield item
                 return
-            first, last = call.started.seq, recorder.course.withdraw(call)
-            recorder.put(ModelRetried(at=now_ms(), supersedes=(first, last), reason="its worker stopped half-way"))
-        await recorder.goes_live(f"the model call {key.lstrip('/')}")
-        items = record(made) if call is None else self._live(made)
+            last, again = recorder.course.withdraw(call)
+            withdrawn = call.started.seq, last
+            recorder.put(ModelRetried(at=now_ms(), supersedes=withdrawn, reason="its worker stopped half-way"))
+            await recorder.put_all(cast("Any", one).model_copy(update={"at": now_ms()}) for one in again)
+            shown = True
+        await self._goes_live(made)
+        # Else the chunks of two calls would be mixed.
+        shown &= not (self._showing or recorder.course.has_broken_call)
+        self._showing |= shown
+        items = self._live(made) if shown else self._whole(made)
         try:
             async for item in items:
                 yield item
         finally:
             await items.aclose()
+            self._showing &= not shown
             recorder.ends_live()
+
+    def _fits(self, key: str, asked: Asked) -> bool | None:
+        """Whether the log has this request under a key; None if it has none there."""
+        request = self._recorder.course.request(key)
+        return None if request is None else not asked.differing(request)
+
+    async def _goes_live(self, made: _Call) -> None:
+        """Wait until a call may begin; one that the guest cuts off before that has ended for it, too."""
+        try:
+            await self._recorder.goes_live(f"the model call {made.key.lstrip('/')}")
+        except asyncio.CancelledError:
+            if not self._recorder.cancelled:
+                self._end(made, [], shown=False, error=dict(CUT_OFF))
+            raise
 
     async def _again(self, call: RecordedCall, made: _Call) -> AsyncGenerator[Any, None]:
         """The items of a call that is whole, and what it raised. A cancel comes into force between the same two of them.
@@ -138,7 +162,7 @@ class ModelCalls:
                 yield item
         if call.ended is not None:
             await recorder.in_turn(call.ended.seq)
-            for item in self._given(made, call.ended.record):
+            async for item in self._given(made, call.ended.record):
                 yield item
         elif call.whole:
             recorder.put(StepFinished(at=now_ms(), key=made.key))
@@ -182,10 +206,16 @@ class ModelCalls:
         except GeneratorExit:  # the guest has heard enough
             self._end(made, kept, shown=shown)
             raise
+        except asyncio.CancelledError:  # by a cancel of the run, or by the guest, which waits for so long only
+            if not recorder.cancelled:
+                self._end(made, kept, shown=shown, error=dict(CUT_OFF))
+            raise
         except Exception as error:
             self._end(made, kept, shown=shown, error=recorded(error))
             raise
-        self._end(made, kept, shown=shown)
+        refused = self._end(made, kept, shown=shown).error
+        if refused is not None:  # it is too large; it would be raised after a takeover
+            raise made_again(refused)
 
     def _take(self, said: Any, kept: list[Any] | None) -> None:
         if type(said) is dict and "metadata" in said:
@@ -195,14 +225,14 @@ class ModelCalls:
         else:
             kept.append(said)
 
-    def _end(self, made: _Call, kept: list[Any], *, shown: bool, **raised: Any) -> None:
-        """Record the end of a call, and of one that is not shown what was asked."""
+    def _end(self, made: _Call, kept: list[Any], *, shown: bool, **raised: Any) -> StepFinished:
+        """Record the end of a call, and of one that is not shown what was asked. Returns what is recorded."""
         if shown:
             done = StepFinished(at=now_ms(), key=made.key, value=kept or None, **raised)
         else:
             request, told = made.asked.text, self._told(made.asked)
             done = StepFinished(at=now_ms(), key=made.key, value=kept, request=request, told=told, **raised)
-        self._recorder.put_step(done)
+        return self._recorder.put_step(done)
 
     def _told(self, asked: Asked) -> dict[str, Any]:
         """What the log is told of a request: what no record before has."""
@@ -210,12 +240,12 @@ class ModelCalls:
         self._recorder.course.told |= told
         return told
 
-    def _given(self, made: _Call, record: Record) -> Iterator[Any]:
+    async def _given(self, made: _Call, record: Record) -> AsyncGenerator[Any, None]:
         """The items that the end of a call holds; then what the call raised, if it did."""
         for said in cast("StepFinished", record).value or ():
             if (item := self._loaded(made, said)) is not _ADDED:
                 yield item
-        value_of(record)
+        await given_again(record)
 
     def _loaded(self, made: _Call, said: Any) -> Any:
         """A recorded item as the guest gets it; `_ADDED` for that with the tokens, which the host has added to a form's."""

@@ -14,7 +14,14 @@ from playhead.runtime.core.errors import RecordedError
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
 
-__all__ = ["made_again", "recorded"]
+__all__ = ["CUT_OFF", "made_again", "recorded"]
+
+CUT_OFF: Final[Mapping[str, Any]] = {
+    "type": "CancelledError",
+    "module": "asyncio.exceptions",
+    "message": "the agent waited no longer for this",
+}
+"""What a step or a model call is recorded to have raised that the guest itself cut off, as a time limit of its code does."""
 
 _MAX_ATTRIBUTE_CHARS: Final = 10_000
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Any, cast
+
+import anyio
 
 from playhead.runtime.core.records import Record, StepFinished, now_ms
 from playhead.runtime.host.forms import stored_form
-from playhead.runtime.host.raised import made_again, recorded
+from playhead.runtime.host.raised import CUT_OFF, made_again, recorded
 from playhead.runtime.host.recorder import Recorder
 
-__all__ = ["Steps", "value_of"]
+__all__ = ["Steps", "given_again", "value_of"]
 
 
 class Steps:
@@ -25,8 +29,14 @@ class Steps:
         key = recorder.key("step", key)
         if (logged := recorder.course.step(key)) is not None:
             await recorder.in_turn(logged.seq)
-            return value_of(logged.record)
-        await recorder.goes_live(f"the step {key.lstrip('/')}")
+            return await given_again(logged.record)
+        with self._may_be_cut_off(key):
+            await recorder.goes_live(f"the step {key.lstrip('/')}")
+            return await self._live(key, do)
+
+    async def _live(self, key: str, do: Callable[[], Awaitable[Any]]) -> Any:
+        """Compute the value of a step."""
+        recorder = self._recorder
         try:
             value = stored_form(await do(), what=f"the value of the {key.lstrip('/')}")
         except Exception as error:
@@ -51,9 +61,24 @@ class Steps:
         key = recorder.key("slept")
         if (logged := recorder.course.step(key)) is not None:
             await recorder.in_turn(logged.seq)
+            await given_again(logged.record)
             return
-        await recorder.sleep_until(until)
+        with self._may_be_cut_off(key):
+            await recorder.sleep_until(until)
         recorder.put_step(StepFinished(at=now_ms(), key=key))
+
+    @contextmanager
+    def _may_be_cut_off(self, key: str) -> Generator[None]:
+        """Record that the guest waits no longer for what the block waits for, so that it is told the same again.
+
+        Of what a cancel of the run cuts off nothing is recorded.
+        """
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._recorder.cancelled:
+                self._recorder.put_step(StepFinished(at=now_ms(), key=key, error=dict(CUT_OFF)))
+            raise
 
 
 def value_of(record: Record) -> Any:
@@ -62,3 +87,10 @@ def value_of(record: Record) -> Any:
     if done.error is not None:
         raise made_again(done.error)
     return done.value
+
+
+async def given_again(record: Record) -> Any:
+    """As `value_of`. A step that the guest cut off is cut off again: it does not end by itself."""
+    if cast("StepFinished", record).error == CUT_OFF:
+        await anyio.sleep_forever()
+    return value_of(record)

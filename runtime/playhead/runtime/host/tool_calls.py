@@ -59,7 +59,7 @@ class ToolCalls:
         """What a tool call gives: from the log, or by `do()`, whose start is stored before it begins."""
         recorder = self._recorder
         use, index = _tool_use(call, recorder), recorder.number("tools")
-        lane = recorder.lane(use["toolUseId"])
+        lane = recorder.lane(use["toolUseId"], fits=lambda lane: self._fits(lane, use))
         past = recorder.course.tool(lane)
         recorder.called(past, use)
         if past.finished is not None:
@@ -91,6 +91,13 @@ class ToolCalls:
         finally:
             recorder.ends_live()
         return _given(self._finish(opened, value=value, text=text(value), memory=_memory(before, shared)))
+
+    def _fits(self, lane: str, use: ToolUse) -> bool | None:
+        """Whether the log has this call in a lane; None if it has none there."""
+        if not self._recorder.course.has_tool(lane):
+            return None
+        logged = self._recorder.course.tool_use(lane)
+        return logged is None or (logged["name"], logged["input"]) == (use["name"], use["input"])
 
     async def _ask_again(self, past: RecordedTool, asks: Asks) -> NoReturn:
         """Raise what the body raised to ask; without it, because offline no body runs."""
