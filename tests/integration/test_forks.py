@@ -127,6 +127,8 @@ async def test_a_fork_of_a_pause_gets_another_answer_or_asks_again(fleet: Fleet)
             await run.fork(at=at, results={"t1": "x"}, accept_effects=True)
         with pytest.raises(ValueError, match=rf"no question 'q' is open after record {at}: those are {question.id}"):
             await run.fork(at=at, answers={"q": "x"}, accept_effects=True)
+        named = await run.fork(at=at, answers={question.name: "by name"}, accept_effects=True)
+        assert str(await named.result(on_pause="wait")) == "It says: by name.\n"
 
 
 async def test_a_run_can_be_forked_at_every_place_before_its_end(fleet: Fleet) -> None:

@@ -192,7 +192,7 @@ class Run(RunReader):
             system_prompt: Another system prompt than the agent's.
             prompt: Another prompt; only where this run's is not in the history yet.
             results: The results of calls that have none there, by tool use id. Each is what the tool could return.
-            answers: The answers to questions that are open there, by interrupt id.
+            answers: The answers to questions that are open there, by interrupt id, or by name if no two have that name.
             say: A user message; it enters the history before the next cycle, as one of `steer`. Inside an answer that has no
                 call of a tool yet, the words up to there are kept as a message, and this comes after them.
             accept_effects: Fork also if tools have run up to there. What they did stays done.

@@ -115,12 +115,14 @@ async def test_a_fork_has_what_it_is_given_in_place_of_what_follows() -> None:
     last = (await stored(paid))[-1].seq
     told = await paid.fork_here(GUEST, at=last, answers={QUESTION: "no"}, accept_effects=True)
     assert str(await told.result()).strip() == "no euros: no stop"
-    other = await parent.fork_here(GUEST, at=paused, answers={QUESTION: "never"}, accept_effects=True)
+    other = await parent.fork_here(GUEST, at=paused, answers={"approve": "never"}, accept_effects=True)
     assert str(await other.result()).strip() == "17 euros: never"
     asked = await parent.fork_here(GUEST, at=2, prompt="another")
     assert any(dict(one.record).get("event") == {"began": "another"} for one in await stored(asked))
     with pytest.raises(ValueError, match="has begun with its prompt at record 3"):
         await parent.fork_here(GUEST, at=4, prompt="too late")
+    with pytest.raises(ValueError, match=rf"no other question 'approve' is open after record {paused}"):
+        await parent.fork_here(GUEST, at=paused, answers={QUESTION: 1, "approve": 2}, accept_effects=True)
     with pytest.raises(ValueError, match=r"no call 't9' needs a result after record \d+: those are t1 \(pay\)"):
         await parent.fork_here(GUEST, at=tool, results={"t9": 1}, accept_effects=True)
 

@@ -63,7 +63,7 @@ class Fork:
         system_prompt: Another system prompt than the agent's; None for none.
         prompt: Another prompt, if it is not None. Only where the parent's is not in the history yet.
         results: By tool use id, the results of calls that have none there; each is what a tool's body could return.
-        answers: By interrupt id, the answers to questions that are open there.
+        answers: The answers to questions that are open there, by interrupt id, or by name if no two have that name.
         say: A user message; it enters the history as a steer does.
         accept_effects: Fork also after tools have run.
     """
@@ -134,7 +134,7 @@ def next_records(
     found = _calls_of_a_guest(state, entries) if hosted else _calls(state)
     records: list[Record] = [_finished(found, fork, use, value) for use, value in fork.results.items()]
     if fork.answers:
-        records.append(_answered(_questions_of_a_guest(entries) if hosted else list(state.interrupts), fork))
+        records.append(_answered(_questions_of_a_guest(entries) if hosted else state.interrupts, fork))
     if fork.say is not None:
         records += _words_so_far(chunks) if state.call_open is not None and not hosted else []
         records.append(SignalReceived(at=now_ms(), signal_id=uuid4().hex, kind="steer", body=fork.say))
@@ -208,27 +208,32 @@ def _finished(found: Sequence[_Call], fork: Fork, use_id: str, value: Any) -> Re
     )
 
 
-def _questions_of_a_guest(entries: Sequence[Entry]) -> list[str]:
-    """The questions that are open: a guest may ask outside of any call."""
-    found: dict[str, None] = {}
+def _questions_of_a_guest(entries: Sequence[Entry]) -> Mapping[str, Mapping[str, Any]]:
+    """The questions that are open, by id: a guest may ask outside of any call."""
+    found: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
         if isinstance(entry.record, RunPaused | ToolInterrupted):
-            found |= dict.fromkeys(str(one["id"]) for one in entry.record.interrupts)
+            found |= {str(one["id"]): one for one in entry.record.interrupts}
         elif isinstance(entry.record, SignalReceived) and entry.record.kind == "respond":
             for question in cast("Mapping[str, Any]", entry.record.body or {}):
                 found.pop(question, None)
-    return list(found)
+    return found
 
 
-def _answered(questions: Sequence[str], fork: Fork) -> Record:
-    for interrupt in fork.answers:
-        if interrupt not in questions:
+def _answered(questions: Mapping[str, Mapping[str, Any]], fork: Fork) -> Record:
+    names = Counter(one.get("name") for one in questions.values())
+    ids = {one["name"]: key for key, one in questions.items() if names[one.get("name")] == 1 and one.get("name")}
+    body: dict[str, Any] = {}
+    for given, answer in fork.answers.items():
+        question = given if given in questions else ids.get(given)
+        if question is None or question in body:
             known = ", ".join(questions)
             raise ValueError(
-                f"no question {interrupt!r} is open after record {fork.at}: "
+                f"no {'other ' if question in body else ''}question {given!r} is open after record {fork.at}: "
                 + (f"those are {known}" if known else "no question is")
             )
-    return SignalReceived(at=now_ms(), signal_id=uuid4().hex, kind="respond", body=dict(fork.answers))
+        body[question] = answer
+    return SignalReceived(at=now_ms(), signal_id=uuid4().hex, kind="respond", body=body)
 
 
 def differing(asked: Sequence[Record], stored: Sequence[Record]) -> list[str]:
