@@ -55,9 +55,9 @@ async def test_killed_in_the_middle_of_a_tool_only_that_call_is_made_again(progr
     async with programs.client() as client:
         run = await client.start(agent, "Go")
         first = await programs.worker(hold="step 2")
-        await programs.worker(concurrency=1)
         async with programs.watching(run) as watcher:
             await first.hears("held")
+            await programs.worker(concurrency=1)  # not before, because a second worker may be the first to claim the run
 
             async def others_finished() -> bool:
                 return agent == "steps" or finishes(await client.log.read(run.id)) == 2
@@ -123,9 +123,9 @@ async def test_killed_in_the_middle_of_a_message_the_text_is_withdrawn_and_strea
     async with programs.client() as client:
         run = await client.start("talker", "Go")
         first = await programs.worker(hold="word 9")
-        second = await programs.worker(hold="word 4")
         async with programs.watching(run) as watcher:
             await watcher.saw(data="word9 ")
+            second = await programs.worker(hold="word 4")
             await first.kill()
             await watcher.saw(retracted=True)
             await second.hears("held")
