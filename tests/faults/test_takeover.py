@@ -57,7 +57,9 @@ async def test_killed_in_the_middle_of_a_tool_only_that_call_is_made_again(progr
         first = await programs.worker(hold="step 2")
         async with programs.watching(run) as watcher:
             await first.hears("held")
-            await programs.worker(concurrency=1)  # not before, because a second worker may be the first to claim the run
+            await programs.worker(
+                concurrency=1
+            )  # not before, because a second worker may be the first to claim the run
 
             async def others_finished() -> bool:
                 return agent == "steps" or finishes(await client.log.read(run.id)) == 2

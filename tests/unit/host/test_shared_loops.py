@@ -199,7 +199,9 @@ async def test_one_that_ends_the_process_ends_its_run_only() -> None:
     assert second.end.type == "run.completed"
 
 
-async def test_a_loop_that_is_blocked_gets_no_new_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_loop_that_is_blocked_gets_no_new_runs_and_a_warning_names_the_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(loops, "STUCK_S", 0.02)
     go_on, blocked, home = threading.Event(), anyio.Event(), asyncio.get_running_loop()
 
@@ -220,6 +222,30 @@ async def test_a_loop_that_is_blocked_gets_no_new_runs(monkeypatch: pytest.Monke
         go_on.set()
     assert second.end.result["message"]["content"] == [{"text": "at once"}]
     assert first.end.result["message"]["content"] == [{"text": "at last"}]
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == loops.__name__]
+    assert f"in blocks, {__file__}, line " in warning
+
+
+async def test_a_loop_that_is_busy_and_not_blocked_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "STUCK_S", 0.1)
+    stop, begun, home = threading.Event(), anyio.Event(), asyncio.get_running_loop()
+
+    async def works(ctx: GuestContext) -> str:
+        home.call_soon_threadsafe(begun.set)
+        while not stop.is_set():  # noqa: ASYNC110 - it is to keep the loop busy
+            await asyncio.sleep(0)
+        return "at last"
+
+    run = owners(works)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run.to_the_end)
+        await begun.wait()
+        time.sleep(0.15)  # noqa: ASYNC251 - its loop has been busy for that long
+        with anyio.fail_after(10):
+            while loops.SHARED[-1].stuck:  # only for as long as this machine gives its thread no turn
+                await anyio.lowlevel.checkpoint()
+        stop.set()
+    assert run.end.type == "run.completed"
 
 
 async def test_a_cancel_ends_one_of_two_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from typing import Final
 
 import anyio
 
+from playhead.runtime.stacks import where_is
 from playhead.workers.leases.watchdog import now_s
-from playhead.workers.stacks import where_is
 
 __all__ = ["BlockedLoop", "watch_for_a_blocked_loop"]
 

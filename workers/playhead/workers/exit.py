@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Final, Literal
 
 from playhead.runtime.core.errors import PlayheadError
-from playhead.workers.stacks import where_is
+from playhead.runtime.stacks import where_is
 
 __all__ = ["ProcessExit", "reset_signals_in_forked_children", "take_over_stdin"]
 

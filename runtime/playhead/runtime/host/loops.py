@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import selectors
 import threading
@@ -13,7 +14,11 @@ from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import Any, Final
 
+from playhead.runtime.stacks import where_is
+
 __all__ = ["SHARED", "STUCK_S", "TASKS", "IdleLoop", "shared_loop"]
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 STUCK_S: Final = 1.0
 """A shared loop that has been blocked for so long gets no new runs."""
@@ -34,13 +39,13 @@ class _IdleSelector(selectors.DefaultSelector):
 
     Attributes:
         due: What to call then, once. It returns whether it made something ready, and is then called again.
-        busy_since: When the loop last came from waiting; infinite while it waits.
+        turned_at: When the loop last had a turn; infinite while it waits.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.due: deque[Callable[[], bool]] = deque()
-        self.busy_since: float = math.inf
+        self.turned_at: float = math.inf
         self._busy = 0  # how often it was asked since it last looked
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -54,18 +59,24 @@ class _IdleSelector(selectors.DefaultSelector):
                 timeout = 0
         if timeout is not None and timeout <= 0:
             self._busy += 1
+            self.turned_at = time.monotonic()
             return super().select(0) if self._busy % _LOOK_EVERY == 0 else []
-        self.busy_since = math.inf
+        self.turned_at = math.inf
         try:
             return super().select(timeout)
         finally:
-            self.busy_since = time.monotonic()
+            self.turned_at = time.monotonic()
 
 
 class IdleLoop(asyncio.SelectorEventLoop):
-    """An event loop for guests."""
+    """An event loop for guests.
+
+    Attributes:
+        thread_id: The thread of a shared one.
+    """
 
     def __init__(self) -> None:
+        self.thread_id: int = 0
         self._idle_selector = _IdleSelector()
         super().__init__(self._idle_selector)
         self.set_task_factory(_counted_task)
@@ -80,7 +91,7 @@ class IdleLoop(asyncio.SelectorEventLoop):
     @property
     def stuck(self) -> bool:
         """Whether something has blocked it for long."""
-        return time.monotonic() - self._idle_selector.busy_since > STUCK_S
+        return time.monotonic() - self._idle_selector.turned_at > STUCK_S
 
     def call_apart(self, act: Callable[..., object], *args: object) -> None:
         """Call `act` on this loop, from any thread, with no context of the caller's; nothing happens if the loop is closed."""
@@ -109,12 +120,25 @@ def shared_loop() -> IdleLoop:
     """
     with _LOCK:
         if not SHARED or SHARED[-1].stuck:
+            if SHARED:
+                _tell_stuck(SHARED[-1])
             SHARED.append(IdleLoop())
             threading.Thread(target=_run_forever, args=(SHARED[-1],), name="guests", daemon=True).start()
         return SHARED[-1]
 
 
+def _tell_stuck(loop: IdleLoop) -> None:
+    where = where_is(loop.thread_id) or "unknown code"
+    logger.warning(
+        "an agent has blocked the event loop that agents share for more than %g s, in %s: new runs get another loop, and "
+        "the runs of this one wait. Await instead, or serve the agent with own_loop=True",
+        STUCK_S,
+        where,
+    )
+
+
 def _run_forever(loop: IdleLoop) -> None:
+    loop.thread_id = threading.get_ident()
     while True:
         with suppress(BaseException):  # of a task, such as SystemExit: it ends that task, not the loop of all others
             loop.run_forever()

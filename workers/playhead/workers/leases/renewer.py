@@ -31,10 +31,10 @@ import anyio
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, WriteRefusedError
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Renewal
+from playhead.runtime.stacks import where_is
 from playhead.workers.checkpoints import Checkpoint, Visit
 from playhead.workers.leases.watchdog import Watchdog, now_s
 from playhead.workers.resend import reason_of
-from playhead.workers.stacks import where_is
 
 __all__ = ["Renewable", "Renewer"]
 
