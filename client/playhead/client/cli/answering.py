@@ -80,5 +80,8 @@ class Answering:
                 if not line:
                     return None
                 if line.strip():
-                    answers[one.id] = read_value(line.strip())
+                    try:
+                        answers[one.id] = read_value(line.strip())
+                    except ValueError as error:
+                        self._view.note(f"[{error}]", style="yellow")
         return answers

@@ -41,8 +41,20 @@ def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dic
 
 
 def read_value(text: str) -> Any:
-    """Read a value from the command line: parsed if it is JSON, else the string itself."""
-    return _parsed(text) if _is_json(text) else text
+    """Read a value from the command line: parsed if it is JSON, else the string itself.
+
+    Raises:
+        ValueError: If it begins like an object or a list and is not JSON: a value that was meant otherwise must not count.
+    """
+    try:
+        return _parsed(text)
+    except ValueError as error:
+        if text.lstrip()[:1] not in ("{", "["):
+            return text
+        quoted = json.dumps(text, ensure_ascii=False)
+        raise ValueError(
+            f"{text!r:.200} is not JSON ({error}). If it is a text, put it in quotes: {quoted:.200}"
+        ) from error
 
 
 def read_values(option: str, given: Sequence[str]) -> dict[str, Any]:

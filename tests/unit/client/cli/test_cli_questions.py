@@ -78,6 +78,8 @@ def test_several_questions_are_answered_by_name_or_id_in_any_order() -> None:
         (["https://example.org/?q=1"], ONE, "does not name an open question"),
         (["yes", "no"], ONE, "'yes' does not name an open question"),
         (["where=a", f"{TWO[0].id}=b"], TWO, "two responses to where"),
+        (['{"ok": '], ONE, r"'{\"ok\": ' is not JSON \(.*\). If it is a text, put it in quotes: \"{"),
+        (["approve=[1, 2"], ONE, r"'\[1, 2' is not JSON"),
     ],
 )
 def test_what_answers_nothing_or_twice_is_refused_and_says_what_is_open(
