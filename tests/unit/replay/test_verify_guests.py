@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from playhead.runtime.core.errors import AgentStuckError
-from playhead.runtime.core.records import Entry, SignalReceived
+from playhead.runtime.core.records import Entry, ModelChunk, ModelStarted, SignalReceived
+from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.host import host
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.replay import Verification, guests, verify
-from tests.support.guest_owners import Owners
+from tests.support.guest_owners import RUN, Owners
 from tests.unit.host import test_killed_anywhere as everything
 
 __all__: list[str] = []
@@ -202,3 +203,16 @@ async def test_a_run_that_goes_on_has_what_differs_only_in_what_it_has() -> None
         found = await verified(clerk, log[:length])
         assert found.same, found.text
     assert (await verified(changed("{text}: {answer}", "{answer}: {text}"), log[:14])).same
+
+
+async def test_the_request_of_a_call_that_was_withdrawn_is_known_when_it_runs_again() -> None:
+    whole = Owners(FunctionGuest(clerk, name="clerk"))
+    await whole.to_the_end()
+    cut = next(entry.seq for entry in whole.log if isinstance(entry.record, ModelChunk))
+    run = Owners(whole.guest, whole.log[:cut])
+    await run.to_the_end()
+    began, again = (entry.seq for entry in run.log if isinstance(entry.record, ModelStarted))
+    assert began < cut < again
+    for seq in (began, again):
+        asked = await guests.request_of_guest(run.guest, run.log, run_id=RUN, said=StoredMessages(), seq=seq)
+        assert asked.parts == {"system_prompt": "Be brief.", "messages": ["go"]}

@@ -18,6 +18,7 @@ from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     Entry,
+    ModelRetried,
     Record,
     RunFailed,
     RunPaused,
@@ -73,12 +74,20 @@ async def request_of_guest(
         RequestNotFoundError: If it does not come to that call.
         AgentStuckError: If the guest does not go on.
     """
-    rehearsal = _Rehearsal(guest, entries, run_id, said, frozenset(), wanted=seq)
+    rehearsal = _Rehearsal(guest, list(_until_withdrawn(entries, seq)), run_id, said, frozenset(), wanted=seq)
     difference = await rehearsal.difference()
     if (request := rehearsal.request) is not None:
         return request
     why = "it is made in a call of which the log has the result" if difference is None else difference.text
     raise RequestNotFoundError(f"run {run_id}: run again, the agent does not come to the call of record {seq}: {why}")
+
+
+def _until_withdrawn(entries: Sequence[Entry], seq: int) -> Iterator[Entry]:
+    """The records up to where the call of record `seq` was withdrawn, because from there on it was never made."""
+    for entry in entries:
+        if isinstance(entry.record, ModelRetried) and entry.record.supersedes[0] <= seq <= entry.record.supersedes[1]:
+            return
+        yield entry
 
 
 class _Rehearsal:
