@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.interrupts import Interrupt, names_of
 
-__all__ = ["how_to_respond", "names_of", "waiting_for"]
+__all__ = ["how_to_respond", "waiting_for"]
 
 _LONGEST_REASON: Final = 200
-
-
-def names_of(interrupts: Sequence[Interrupt]) -> dict[str, str]:
-    """The name of each question, by its id: its own name, or its id if another question has the same name."""
-    times = Counter(one.name for one in interrupts)
-    return {one.id: one.name if one.name and times[one.name] == 1 else one.id for one in interrupts}
 
 
 def how_to_respond(run_id: str, interrupts: Sequence[Interrupt]) -> str:

@@ -11,10 +11,10 @@ import anyio
 from playhead.client.cli.questions import read_value
 from playhead.client.cli.render import has_terminal
 from playhead.client.cli.run_view import RunView
-from playhead.client.questions import how_to_respond, names_of
+from playhead.client.questions import how_to_respond
 from playhead.client.run import Run
 from playhead.runtime.core.errors import InterruptNotOpenError, RunEndedError
-from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.interrupts import Interrupt, names_of
 
 __all__ = ["Answering", "can_ask"]
 

@@ -16,11 +16,11 @@ from playhead.client.cli.reach import run_named, with_client
 from playhead.client.cli.render import print_json, printable, read_stdin
 from playhead.client.cli.watch import Json, Last, Prefix, RunId, RunOrLast, Url, run_or_last
 from playhead.client.client import Client
-from playhead.client.questions import names_of
 from playhead.client.run import Run, run_ended
 from playhead.runtime.core.cancels import Cancel, cancel_of
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import RunEndedError
+from playhead.runtime.core.interrupts import names_of
 
 __all__ = ["cancel", "respond", "steer"]
 

@@ -6,8 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from playhead.client.questions import names_of
-from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.interrupts import Interrupt, ids_by_name, names_of
 
 __all__ = ["read_responses", "read_value", "read_values"]
 
@@ -22,7 +21,7 @@ def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dic
         ValueError: If an argument does not name an open question, or two name the same one.
     """
     names = names_of(interrupts)
-    keys = {**{name: key for key, name in names.items()}, **{key: key for key in names}}
+    keys = ids_by_name(interrupts)
     responses: dict[str, Any] = {}
     for text in given:
         matching = [key for key in keys if text.startswith(f"{key}=")]

@@ -19,8 +19,8 @@ from playhead.client.cli.render import STATE_STYLES, age, date, preview, print_j
 from playhead.client.cli.tables import Column, print_table, table_lines
 from playhead.client.cli.watch import Json, Prefix, Tags, Url
 from playhead.client.client import Client
-from playhead.client.questions import names_of
 from playhead.runtime.core.errors import LogUnavailableError, RunNotFoundError
+from playhead.runtime.core.interrupts import names_of
 from playhead.runtime.core.records import Record, RunSubmitted, now_ms
 from playhead.runtime.core.retry import rest_of_wait
 from playhead.runtime.log.listing import EVERY_RUN, RunFilter, RunPage, place_of

@@ -23,7 +23,7 @@ from playhead.client.cli.run_view import RunView
 from playhead.client.client import Client
 from playhead.client.event_stream import prelude
 from playhead.client.finding import DATA_DIRECTORY
-from playhead.client.questions import how_to_respond, names_of
+from playhead.client.questions import how_to_respond
 from playhead.client.reader import RunReader
 from playhead.client.run import Run
 from playhead.client.tails.notice import Notice
@@ -31,6 +31,7 @@ from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.if_busy import IfBusy
+from playhead.runtime.core.interrupts import names_of
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.overrides import RunOverrides
 from playhead.runtime.core.records import Entry, RunResumed

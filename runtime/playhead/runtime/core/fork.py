@@ -7,7 +7,7 @@ comes next in each of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from uuid import uuid4
@@ -18,6 +18,7 @@ from playhead.runtime.core.errors import ForkAfterEffectsError
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.guest_words import is_of_a_guest
 from playhead.runtime.core.intake import model_message
+from playhead.runtime.core.interrupts import Interrupt, ids_by_name
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.overrides import OVERRIDES
@@ -134,7 +135,7 @@ def next_records(
     found = _calls_of_a_guest(state, entries) if hosted else _calls(state)
     records: list[Record] = [_finished(found, fork, use, value) for use, value in fork.results.items()]
     if fork.answers:
-        records.append(_answered(_questions_of_a_guest(entries) if hosted else state.interrupts, fork))
+        records.append(_answered(_questions_of_a_guest(entries) if hosted else state.interrupts.values(), fork))
     if fork.say is not None:
         records += _words_so_far(chunks) if state.call_open is not None and not hosted else []
         records.append(SignalReceived(at=now_ms(), signal_id=uuid4().hex, kind="steer", body=fork.say))
@@ -208,8 +209,8 @@ def _finished(found: Sequence[_Call], fork: Fork, use_id: str, value: Any) -> Re
     )
 
 
-def _questions_of_a_guest(entries: Sequence[Entry]) -> Mapping[str, Mapping[str, Any]]:
-    """The questions that are open, by id: a guest may ask outside of any call."""
+def _questions_of_a_guest(entries: Sequence[Entry]) -> Iterable[Mapping[str, Any]]:
+    """The questions that are open: a guest may ask outside of any call."""
     found: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
         if isinstance(entry.record, RunPaused | ToolInterrupted):
@@ -217,17 +218,16 @@ def _questions_of_a_guest(entries: Sequence[Entry]) -> Mapping[str, Mapping[str,
         elif isinstance(entry.record, SignalReceived) and entry.record.kind == "respond":
             for question in cast("Mapping[str, Any]", entry.record.body or {}):
                 found.pop(question, None)
-    return found
+    return found.values()
 
 
-def _answered(questions: Mapping[str, Mapping[str, Any]], fork: Fork) -> Record:
-    names = Counter(one.get("name") for one in questions.values())
-    ids = {one["name"]: key for key, one in questions.items() if names[one.get("name")] == 1 and one.get("name")}
-    body: dict[str, Any] = {}
+def _answered(questions: Iterable[Mapping[str, Any]], fork: Fork) -> Record:
+    interrupts = [Interrupt(one) for one in questions]
+    ids, body = ids_by_name(interrupts), dict[str, Any]()
     for given, answer in fork.answers.items():
-        question = given if given in questions else ids.get(given)
+        question = ids.get(given)
         if question is None or question in body:
-            known = ", ".join(questions)
+            known = ", ".join(one.id for one in interrupts)
             raise ValueError(
                 f"no {'other ' if question in body else ''}question {given!r} is open after record {fork.at}: "
                 + (f"those are {known}" if known else "no question is")

@@ -7,6 +7,8 @@ The forms are Strands' (1.62): an interrupt is `{"id", "name", "reason", "respon
 from __future__ import annotations
 
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 __all__ = [
@@ -14,9 +16,11 @@ __all__ = [
     "Interrupt",
     "batch_interrupt_id",
     "hook_interrupt_id",
+    "ids_by_name",
     "interrupt_responses",
     "is_hook_question",
     "is_outcome_question",
+    "names_of",
     "outcome_question_id",
     "tool_interrupt_id",
 ]
@@ -51,6 +55,18 @@ class Interrupt(dict[str, Any]):
     def response(self) -> Any:
         """The response, or None while there is none."""
         return self.get("response")
+
+
+def names_of(interrupts: Sequence[Interrupt]) -> dict[str, str]:
+    """The name of each question, by its id: its own name, or its id if another question has the same name."""
+    times = Counter(one.name for one in interrupts)
+    return {one.id: one.name if one.name and times[one.name] == 1 else one.id for one in interrupts}
+
+
+def ids_by_name(interrupts: Sequence[Interrupt]) -> dict[str, str]:
+    """The id of each question, by all that names it: what `names_of` gives, and the id itself."""
+    names = names_of(interrupts)
+    return {**{name: key for key, name in names.items()}, **{key: key for key in names}}
 
 
 def tool_interrupt_id(call: str, name: str) -> str:
