@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import sysconfig
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Final, Literal, cast
 
 from playhead.runtime.core.converse import Chunk, ToolUse
@@ -27,8 +25,9 @@ from playhead.runtime.host.asked import Asked
 from playhead.runtime.host.course import RecordedTool
 from playhead.runtime.host.pipe import HandOver, Item, Raised, Store
 from playhead.runtime.host.recorder import Recorder
+from playhead.runtime.stacks import is_own
 
-__all__ = ["Finding", "OfflineRecorder", "Watch", "is_own", "named"]
+__all__ = ["Finding", "OfflineRecorder", "Watch", "named"]
 
 About = Literal["record", "beyond", "request", "call", "question", "given"]
 
@@ -334,18 +333,6 @@ def named(record: Record) -> str:
     return f"{'an' if record.type[0] in 'aeiou' else 'a'} {record.type}"
 
 
-def is_own(file: str) -> bool:
-    """Whether a file is neither of the standard library, nor installed, nor of playhead."""
-    return not file.startswith(_not_own())
-
-
 def _said(record: Record) -> dict[str, Any]:
     """A record without its time."""
     return {key: value for key, value in dict(record).items() if key not in ("v", "at")}
-
-
-@cache
-def _not_own() -> tuple[str, ...]:
-    """Where code lies that is not the guest's own: the standard library, what is installed, and playhead."""
-    installed = (sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
-    return ("<", *sys.modules["playhead"].__path__, *installed)

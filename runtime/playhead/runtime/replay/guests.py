@@ -31,11 +31,12 @@ from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.host.asked import Asked
 from playhead.runtime.host.guest import Guest
 from playhead.runtime.host.host import Host
-from playhead.runtime.host.offline import Finding, OfflineRecorder, Watch, is_own, named
+from playhead.runtime.host.offline import Finding, OfflineRecorder, Watch, named
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.runner import Opening
 from playhead.runtime.replay.differences import Change, Difference, place_of, tool_changes
 from playhead.runtime.replay.playback import is_of_the_log
+from playhead.runtime.stacks import is_own
 
 __all__ = ["PATIENCE_S", "difference_of_guest", "request_of_guest"]
 
