@@ -122,7 +122,9 @@ class ModelCalls:
             recorder.put(ModelRetried(at=now_ms(), supersedes=withdrawn, reason="its worker stopped half-way"))
             await recorder.put_all(cast("Any", one).model_copy(update={"at": now_ms()}) for one in again)
             shown = True
-        await self._goes_live(made)
+        # A call that the guest cuts off before it begins has ended for it, too.
+        with recorder.when_cut_off(lambda: self._end(made, [], shown=False, error=dict(CUT_OFF))):
+            await recorder.goes_live(f"the model call {key.lstrip('/')}")
         # Else the chunks of two calls would be mixed.
         shown &= not (self._showing or recorder.course.has_broken_call)
         self._showing |= shown
@@ -139,15 +141,6 @@ class ModelCalls:
         """Whether the log has this request under a key; None if it has none there."""
         request = self._recorder.course.request(key)
         return None if request is None else not asked.differing(request)
-
-    async def _goes_live(self, made: _Call) -> None:
-        """Wait until a call may begin; one that the guest cuts off before that has ended for it, too."""
-        try:
-            await self._recorder.goes_live(f"the model call {made.key.lstrip('/')}")
-        except asyncio.CancelledError:
-            if not self._recorder.cancelled:
-                self._end(made, [], shown=False, error=dict(CUT_OFF))
-            raise
 
     async def _again(self, call: RecordedCall, made: _Call) -> AsyncGenerator[Any, None]:
         """The items of a call that is whole, and what it raised. A cancel comes into force between the same two of them.

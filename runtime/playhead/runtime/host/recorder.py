@@ -10,7 +10,8 @@ import asyncio
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import Any, cast
 
 from playhead.runtime.core.cancels import Cancel
@@ -132,6 +133,16 @@ class Recorder(Waits, Keys, Observed):
         self.course.drop_events(getattr(record, "lane", ""))
         await self.put_all([*(again or ()), record])
         return record
+
+    @contextmanager
+    def when_cut_off(self, tell: Callable[[], object]) -> Generator[None]:
+        """Call `tell` if the guest waits no longer for the block, so that it is told the same again. A cancel of the run is not that."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self.cancelled:
+                tell()
+            raise
 
     def check_end(self) -> None:
         """Check that the guest has come to everything that the log has of it.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import anyio
@@ -30,7 +28,7 @@ class Steps:
         if (logged := recorder.course.step(key)) is not None:
             await recorder.in_turn(logged.seq)
             return await given_again(logged.record)
-        with self._may_be_cut_off(key):
+        with recorder.when_cut_off(lambda: self._cut_off(key)):
             await recorder.goes_live(f"the step {key.lstrip('/')}")
             return await self._live(key, do)
 
@@ -63,22 +61,12 @@ class Steps:
             await recorder.in_turn(logged.seq)
             await given_again(logged.record)
             return
-        with self._may_be_cut_off(key):
+        with recorder.when_cut_off(lambda: self._cut_off(key)):
             await recorder.sleep_until(until)
         recorder.put_step(StepFinished(at=now_ms(), key=key))
 
-    @contextmanager
-    def _may_be_cut_off(self, key: str) -> Generator[None]:
-        """Record that the guest waits no longer for what the block waits for, so that it is told the same again.
-
-        Of what a cancel of the run cuts off nothing is recorded.
-        """
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self._recorder.cancelled:
-                self._recorder.put_step(StepFinished(at=now_ms(), key=key, error=dict(CUT_OFF)))
-            raise
+    def _cut_off(self, key: str) -> None:
+        self._recorder.put_step(StepFinished(at=now_ms(), key=key, error=dict(CUT_OFF)))
 
 
 def value_of(record: Record) -> Any:

@@ -107,12 +107,8 @@ class ToolCalls:
 
     async def _begins(self, opened: _Opened) -> None:
         """Wait until a call may begin; one that the guest cuts off before that has ended for it, too."""
-        try:
+        with self._recorder.when_cut_off(lambda: self._cut_off(opened)):
             await self._recorder.goes_live(f"the tool call {opened.lane.lstrip('/')} of {opened.use['name']}")
-        except asyncio.CancelledError:
-            if not self._recorder.cancelled:
-                self._cut_off(opened)
-            raise
 
     def _cut_off(self, opened: _Opened) -> None:
         """Write that a call was cut off: by a cancel of the run, or by the guest, which is then told the same again."""
