@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
-from itertools import count
 from typing import TypeAlias
 
 __all__ = ["SCOPE", "Fits", "Keys", "key_part"]
@@ -31,7 +30,7 @@ class Keys:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._early: dict[str, set[int]] = {}  # numbers of a name that were given before a lower one
+        self._ahead: set[str] = set()  # those given before one of their name with a lower number
 
     def key(self, kind: str, name: str = "", *, fits: Fits | None = None) -> str:
         """A key: the scope, the kind, the name, a number."""
@@ -43,29 +42,24 @@ class Keys:
         return self._unique(f"{SCOPE.get()}/{key_part(tool_use_id)}", fits)
 
     def _unique(self, first: str, fits: Fits | None) -> str:
-        lowest = self._counts[first]
-        early = self._early.get(first, set[int]())
-        number = next((one for one in self._in_the_log(first, fits, early) if one is not None), lowest)
-        if number == lowest:
-            lowest += 1
-            while lowest in early:
-                early.remove(lowest)
-                lowest += 1
-            self._counts[first] = lowest
-        else:
-            self._early.setdefault(first, set()).add(number)
-        return _numbered(first, number)
+        key = _numbered(first, self._counts[first] if fits is None else self._fitting(first, fits))
+        self._ahead.add(key)
+        while (lowest := _numbered(first, self._counts[first])) in self._ahead:
+            self._ahead.remove(lowest)
+            self._counts[first] += 1
+        return key
 
-    def _in_the_log(self, first: str, fits: Fits | None, early: Collection[int]) -> Iterator[int | None]:
-        """The numbers under which the log has what fits; None for one that does not."""
-        if fits is None:
-            return
-        for number in count(self._counts[first]):
-            if number not in early:
-                fit = fits(_numbered(first, number))
-                if fit is None:
-                    return
-                yield number if fit else None
+    def _fitting(self, first: str, fits: Fits) -> int:
+        """The first number not given under which the log has what fits; if there is none, the lowest that was not given."""
+        number = lowest = self._counts[first]
+        while True:
+            key = _numbered(first, number)
+            fit = False if key in self._ahead else fits(key)
+            if fit is None:
+                return lowest
+            if fit:
+                return number
+            number += 1
 
     def number(self, what: str) -> int:
         """How many there were of something before."""
