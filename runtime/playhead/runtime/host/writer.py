@@ -66,7 +66,7 @@ class Writer(ABC):
     def _send(self, item: Item) -> None:
         if not self._over:
             self._pipe.put(item)
-            if self._apart():  # the guest's loop may be blocked until this is stored, and would not flush it
+            if self._elsewhere():  # the guest's loop may be blocked until this is stored, and would not flush it
                 self._pipe.flush()
             self._note()
 
@@ -127,16 +127,12 @@ class Writer(ABC):
         return self._home
 
     def _elsewhere(self) -> bool:
-        """Whether this is another event loop than the guest's own, which may be blocked until this is done."""
-        return asyncio.get_running_loop() is not self._home
-
-    def _apart(self) -> bool:
-        """Whether this is another thread than that of the guest's event loop."""
+        """Whether this is another thread than that of the guest's event loop, which may be blocked until this is done."""
         return threading.get_ident() != self._home_thread
 
     def _note(self) -> None:
         """Let the loop call `_on_idle`, because something has changed."""
-        if self._apart():
+        if self._elsewhere():
             self._thread.call(self._note)  # the loop may wait, and must be woken
         elif not self._noted:
             self._noted = True
