@@ -137,12 +137,11 @@ async def verified(run: str, job: Job, agents: dict[str, Served]) -> Outcome:
 def _verify_batch(job: Job, runs: Sequence[str]) -> list[Outcome]:
     """Verify runs in this process."""
 
-    async def main() -> list[Outcome]:
-        agents = load_served([job.target])
+    async def main(agents: dict[str, Served]) -> list[Outcome]:
         return [await verified(run, job, agents) for run in runs]
 
     with agents_print_to_stderr():
-        return anyio.run(main)
+        return anyio.run(main, load_served([job.target]))
 
 
 async def verify_many(
