@@ -85,11 +85,7 @@ def _agents_of(target: str) -> list[Served]:
     if attribute:
         value = getattr(module, attribute, None)
         try:
-            return [served_of(value, name=attribute)]
-        except AgentFactoryError as error:
-            raise _failure(f"{target}: cannot make the agent", error) from error
-        except ValueError as error:
-            raise BadTargetError(f"{target}: {error}") from error
+            return [_served(target, attribute, value)]
         except TypeError as error:
             what = str(error) if inspect.isfunction(value) else f"it is a {type(value).__name__}"
         if is_to_be_made(value):
@@ -101,14 +97,27 @@ def _agents_of(target: str) -> list[Served]:
     found: list[Served] = []
     for name, value in _found(module).items():
         try:
-            found.append(served_of(value, name=name))
-        except AgentFactoryError as error:
-            raise _failure(f"{target}: cannot make the agent", error) from error
-        except (TypeError, ValueError) as error:
+            found.append(_served(target, name, value))
+        except TypeError as error:
             raise BadTargetError(f"{target}: {error}") from error
     if not found:
         raise BadTargetError(f"{target}: no Agent in it; {_advice(target, module)}")
     return found
+
+
+def _served(target: str, name: str, value: object) -> Served:
+    """What a value of a target stands for.
+
+    Raises:
+        TypeError: If it is nothing that is served.
+        ModelConfigurationError, BadTargetError: If it cannot be.
+    """
+    try:
+        return served_of(value, name=name)
+    except AgentFactoryError as error:
+        raise _failure(f"{target}: cannot make the agent", error) from error
+    except ValueError as error:
+        raise BadTargetError(f"{target}: {error}") from error
 
 
 def _advice(target: str, module: ModuleType) -> str:
