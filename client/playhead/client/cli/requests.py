@@ -43,19 +43,21 @@ async def _of_agent(run: RunReader, seq: int) -> dict[str, Any]:
     return {**found, "system_prompt": sent.pop("system_prompt"), **sent, "messages": messages}
 
 
-async def _of_guest(run: RunReader, seq: int, here: str | None) -> dict[str, Any]:
-    agent: Any = None
-    if here is not None:
-        from playhead.client.cli.verifying import agent_for  # agents are needed here only
-        from playhead.runtime.host.guest import Guest
-        from playhead.runtime.targets import load_served
+async def _guest_of(run: RunReader, here: str) -> Any:
+    """The guest of a target that has the run's name; raises ValueError if that is an agent of playhead's own."""
+    from playhead.client.cli.verifying import agent_for  # agents are needed here only
+    from playhead.runtime.host.guest import Guest
+    from playhead.runtime.targets import load_served
 
-        with agents_print_to_stderr():
-            agent = agent_for((await run.info()).agent, load_served([here]), target=here)
-        if not isinstance(agent, Guest):
-            raise ValueError(f"{here} has an agent of playhead's own, {agent.name}, and the run is of a guest")
+    agent = agent_for((await run.info()).agent, load_served([here]), target=here)
+    if not isinstance(agent, Guest):
+        raise ValueError(f"{here} has an agent of playhead's own, {agent.name}, and the run is of a guest")
+    return agent
+
+
+async def _of_guest(run: RunReader, seq: int, here: str | None) -> dict[str, Any]:
     with agents_print_to_stderr():
-        found = await run.guest_request(seq, agent=agent)
+        found = await run.guest_request(seq, agent=None if here is None else await _guest_of(run, here))
     if found.not_stored:
         names = _named(found.not_stored)
         _note(f"the log has a digest only of {names}; with --here TARGET the agent runs again, and all of it is known")

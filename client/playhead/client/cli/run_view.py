@@ -207,16 +207,20 @@ class RunView:
         text = "\n".join(block["text"] for block in message.get("content", []) if "text" in block)
         of_its_own = self._guest and text != self._streamed  # a guest's result need not be what its model said
         told = self._told != "" and "".join(text.split()) == "".join(self._told.split())
-        if text.strip() and (of_its_own or not self._streams) and not told:
+        if (of_its_own or not self._streams) and not told:
+            self._say_whole(text)
+
+    def _say_whole(self, text: str) -> None:
+        """Show a text on lines of its own."""
+        if text.strip():
             self._begin(None)
             self._say(text if text.endswith("\n") else f"{text}\n")
 
     def _tell_answer(self, record: Record) -> None:
         """Where nothing is shown as it streams, show an answer of a guest's model for which no message comes."""
         whole, self._whole = self._whole, ""
-        if whole.strip() and not isinstance(record, MessageAdded):
-            self._begin(None)
-            self._say(whole if whole.endswith("\n") else f"{whole}\n")
+        if whole and not isinstance(record, MessageAdded):
+            self._say_whole(whole)
             self._told = whole
 
     def _say_for(self, record: ToolDecided | HookDecided) -> None:
