@@ -47,10 +47,10 @@ class Given:
 
     def again(self, place: str, call: str) -> list[Any]:
         """What the next of the calls that are the same gave there, as the only item; nothing if it is to be made."""
-        results = self._results.get((place, call), [])
-        number = self._taken[self._attempt(place, call)]
-        self._taken[self._attempt(place, call)] += number < len(results)
-        return results[number : number + 1]
+        results, attempt = self._results.get((place, call), []), self._attempt(place, call)
+        again = results[self._taken[attempt] :][:1]
+        self._taken[attempt] += len(again)
+        return again
 
     def add(self, place: str, call: str, result: Any) -> None:
         """Add what a call gave."""
