@@ -25,11 +25,13 @@ __all__: list[str] = []
 pytestmark = pytest.mark.anyio
 
 
+def fails(*given: Any) -> Any:
+    """A model that cannot be reached."""
+    raise ConnectionError("no network")
+
+
 async def test_a_context_manager_that_keeps_an_error_does_not_let_a_run_complete_that_failed() -> None:
     seen: list[str] = []
-
-    def fails(*given: Any) -> Any:
-        raise ConnectionError("no network")
 
     @contextmanager
     def make() -> Generator[Any]:
@@ -61,9 +63,6 @@ async def test_an_error_in_closing_is_logged_and_the_end_of_the_run_stands(caplo
 
 
 async def test_an_error_in_closing_after_a_failure_does_not_hide_that_it_failed() -> None:
-    def fails(*given: Any) -> Any:
-        raise ConnectionError("no network")
-
     @contextmanager
     def make() -> Generator[Any]:
         try:
