@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+import strands
 
 from playhead.client import Client
 from playhead.runtime import Agent
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import RunConflictError, RunFailedError, SessionHeldError
-from playhead.runtime.core.records import RunSubmitted, SignalReceived
+from playhead.runtime.core.records import MessageAdded, RunSubmitted, SignalReceived
+from playhead.runtime.guests.strands import StrandsGuest
+from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.function import FunctionGuest
+from playhead.runtime.host.guest import Guest
 from playhead.runtime.models import ScriptedModel
+from tests.support.strands_agents import Script, World
+from tests.support.strands_agents import said as said_by_strands
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -93,8 +100,44 @@ async def test_a_steer_submitted_again_under_one_id_is_the_same_request_or_a_con
             await client.start("agent", "two", session_id="ada", run_id=run_id, if_busy="steer")
 
 
-async def test_no_prompt_is_lost_or_said_twice_when_a_run_ends_while_it_is_steered(fleet: Fleet) -> None:
-    """Each steer races with the end of the run: in any order it is in one run's log, as a signal or as its prompt."""
+def own_loop(answer: Callable[[Messages], str]) -> Agent:
+    return Agent(ScriptedModel([answer], repeat=True), name="agent", callback_handler=None)
+
+
+def function(answer: Callable[[Messages], str]) -> FunctionGuest:
+    async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        async def stream() -> AsyncGenerator[str]:
+            yield answer([])
+
+        ctx.result = "".join([piece async for piece in ctx.model([prompt], stream)])
+        yield {"ended": True}
+
+    return FunctionGuest(run, name="agent", own_loop=False)
+
+
+def of_strands(answer: Callable[[Messages], str]) -> StrandsGuest:
+    class Answers(Script):
+        async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
+            """One text."""
+            for chunk in said_by_strands(answer(messages)):
+                yield chunk
+
+    world = World()
+
+    def make() -> strands.Agent:
+        made = world.agent(tools=[])
+        made.model = Answers(world, [])
+        return made
+
+    return StrandsGuest(make, name="agent", own_loop=False)
+
+
+@pytest.mark.parametrize("served", [own_loop, function, of_strands])
+async def test_no_prompt_is_lost_or_said_twice_when_a_run_ends_while_it_is_steered(
+    fleet: Fleet, served: Callable[[Callable[[Messages], str]], Agent | Guest]
+) -> None:
+    """Each steer races with the end of the run: in any order it is in one run's log, as a signal or as its prompt. One that a
+    run received and did not fail or get cancelled after is in its conversation."""
     dice = random.Random(7)
 
     def answer(messages: Messages) -> str:
@@ -102,7 +145,6 @@ async def test_no_prompt_is_lost_or_said_twice_when_a_run_ends_while_it_is_steer
             raise RuntimeError("the model failed")
         return "yes"
 
-    agent = Agent(ScriptedModel([answer], repeat=True), name="agent", callback_handler=None)
     sent: list[str] = []
 
     async def talk(client: Client, session: str) -> None:
@@ -114,7 +156,7 @@ async def test_no_prompt_is_lost_or_said_twice_when_a_run_ends_while_it_is_steer
             for _ in range(dice.randrange(8)):
                 await anyio.lowlevel.checkpoint()
 
-    async with fleet.worker(agent), fleet.client() as client:
+    async with fleet.worker(served(answer)), fleet.client() as client:
         async with anyio.create_task_group() as tasks:
             for session in ("ada", "bob", "cid"):
                 tasks.start_soon(talk, client, session)
@@ -124,10 +166,12 @@ async def test_no_prompt_is_lost_or_said_twice_when_a_run_ends_while_it_is_steer
                 with suppress(RunFailedError):
                     await busy.result()
         for info in await client.runs(limit=100):
-            run = client.run(info.run_id)
-            async for entry in run.records():
-                if isinstance(entry.record, RunSubmitted):
-                    found[str(entry.record.prompt)] += 1
-                elif isinstance(entry.record, SignalReceived) and entry.record.kind == "steer":
-                    found[str(entry.record.body)] += 1
+            records = [entry.record async for entry in client.run(info.run_id).records()]
+            signals = [one for one in records if isinstance(one, SignalReceived)]
+            steers = [str(one.body) for one in signals if one.kind == "steer"]
+            found.update([*steers, *(str(one.prompt) for one in records if isinstance(one, RunSubmitted))])
+            if info.state == "completed" and len(signals) == len(steers):
+                added = [one.message for one in records if isinstance(one, MessageAdded)]
+                told = [block["text"] for one in added for block in one.get("content", []) if "text" in block]
+                assert [text for text in told if text in steers] == steers
         assert found == Counter(sent)

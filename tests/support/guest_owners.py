@@ -48,6 +48,7 @@ class Owners:
         guest: What runs it.
         log: The records.
         answer: What a human answers to every question.
+        run_id: Its id.
         hosts: The hosts of its owners.
     """
 
@@ -59,6 +60,7 @@ class Owners:
     said: StoredMessages = field(default_factory=StoredMessages)
     control: Control = field(default_factory=Control)
     ownership: Ownership = field(default_factory=lambda: Ownership(RUN))
+    run_id: str = RUN
     hosts: list[Host] = field(default_factory=list[Host])
 
     def __post_init__(self) -> None:
@@ -82,9 +84,9 @@ class Owners:
     async def own(self, *, upto: int | None = None) -> Host:
         """Claim the run and run it as far as it gets; die after record `upto`."""
         self.append(RunClaimed(at=0, worker="w"))
-        self.control, self.ownership = Control(), Ownership(RUN)
+        self.control, self.ownership = Control(), Ownership(self.run_id)
         opening = Opening(
-            run_id=RUN,
+            run_id=self.run_id,
             epoch=self.log[-1].epoch,
             entries=list(self.log),
             head=len(self.log),
@@ -145,7 +147,7 @@ class Owners:
 
     def events(self) -> list[Event]:
         """What a reader is left with that takes back what is retracted."""
-        projection, seen = Projection(RUN), list[Event]()
+        projection, seen = Projection(self.run_id), list[Event]()
         for entry in self.log:
             for event in projection.feed(entry):
                 if "retracted" in event:

@@ -48,7 +48,9 @@ class GuestContext:
     Attributes:
         run_id: The run.
         session_id: Its session, or None.
-        history: The messages of the session before this run, in the form of the Converse API.
+        invocation: 1, and more when the code has ended and begins again with a prompt that was sent to the running run and that
+            it did not take.
+        history: The messages of the session before this prompt, in the form of the Converse API; those of earlier invocations, too.
         result: What the run gives at its end; set it. A text is the last message; other plain data is the structured output.
         items: What the run adds to the conversation after its prompt, in a form of one's own, for `past` of the next run of the
             session; set it to plain data.
@@ -61,6 +63,7 @@ class GuestContext:
         recorder = self._recorder = visit.recorder
         self.run_id: str = recorder.run_id
         self.session_id: str | None = visit.submitted.session
+        self.invocation: int = 1
         self.history: Sequence[Message] = tuple(visit.said.messages)
         self._values = dict(visit.submitted.invocation_state)
         self._restated: dict[str, Any] | None = None
@@ -225,8 +228,14 @@ class GuestContext:
         """A random number from 0 to 1: the same each time."""
         return self._steps.at_once("random", random.random)
 
+    def invoked_again(self, said: Sequence[Message]) -> None:
+        """The code has ended, and begins again with another prompt, after these messages of its last invocation."""
+        self.invocation += 1
+        self.history = (*self.history, *said)
+        self.result, self.items = None, ()
+
     def steers(self) -> list[Any]:
-        """Take the prompts that were sent to the run since the last call."""
+        """Take the prompts that were sent to the run since the last call. The code is invoked again with those that it does not take."""
         taken = list(self._recorder.steers)
         self._recorder.steers.clear()
         return taken

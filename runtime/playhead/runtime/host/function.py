@@ -6,7 +6,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from playhead.runtime.core.arguments import check_callable
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
@@ -49,20 +49,29 @@ class GeneratorGuest(Guest):
         return steady(value, self.varies)
 
     async def drive(self, visit: Visit) -> Record:
-        """Run the generator to its end."""
+        """Run the generator to its end, and again for each prompt that was sent to the running run and that it did not take."""
         recorder, ctx = visit.recorder, GuestContext(visit)
         ctx.outcomes = self.outcomes
         CONTEXT.set(ctx)  # for the task of this execution, which ends with it
-        for message in prompt_messages(visit.submitted.prompt) or []:
-            await add_message(recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))
-        async with self.opened() as run, aclosing(run(ctx, visit.submitted.prompt)) as events:
+        prompt = visit.submitted.prompt
+        said = await _add_prompt(recorder, prompt, "prompt")
+        async with self.opened() as run:
+            while True:
+                await self._invoke(recorder, run(ctx, prompt))
+                end, answer = await _end(recorder, ctx)
+                if (prompt := recorder.next_prompt()) is None:
+                    return end
+                ctx.invoked_again([*said, *answer])
+                said = await _add_prompt(recorder, prompt, "steer")
+
+    async def _invoke(self, recorder: Recorder, run: AsyncGenerator[Any, None]) -> None:
+        async with aclosing(run) as events:
             recorder.code = events
             async for event in events:
                 recorder.check_cancelled()
                 await self._emit(recorder, event)
         recorder.apply_signals()
         recorder.check_cancelled()
-        return await _end(recorder, ctx)
 
     def lane_of(self, event: dict[str, Any]) -> str:
         """A name for the events that come in the same order each time. Those of tools that run side by side have lanes of their
@@ -165,20 +174,29 @@ def takes_context(function: object) -> bool:
     return hint is GuestContext or (isinstance(hint, str) and hint.rpartition(".")[2] == GuestContext.__name__)
 
 
-async def add_message(recorder: Recorder, record: MessageAdded) -> None:
-    """A message for the session of the run."""
+async def add_message(recorder: Recorder, record: MessageAdded) -> Message:
+    """A message for the session of the run, as the log has it."""
     content = record.message.get("content")
-    await recorder.emit(record, same=lambda logged: logged.message.get("content") == content)
+    logged: MessageAdded = await recorder.emit(record, same=lambda logged: logged.message.get("content") == content)
+    return logged.message
 
 
-async def _end(recorder: Recorder, ctx: GuestContext) -> RunCompleted:
+async def _add_prompt(recorder: Recorder, prompt: Any, origin: Literal["prompt", "steer"]) -> list[Message]:
+    messages = prompt_messages(prompt) or []
+    return [await add_message(recorder, MessageAdded(at=now_ms(), message=one, origin=origin)) for one in messages]
+
+
+async def _end(recorder: Recorder, ctx: GuestContext) -> tuple[RunCompleted, list[Message]]:
+    """The end of the run after this invocation, and the message of its answer, if it has one."""
     given = stored_form(ctx.result, what="ctx.result")
     text = given if isinstance(given, str) else "" if given is None else json_line(given)
     message: Message = {"role": "assistant", "content": [{"text": text}] if text else []}
     if ctx.items:
         message["metadata"] = {"custom": {ITEMS: stored_form(ctx.items, what="ctx.items")}}
+    answer: list[Message] = []
     if text or ctx.items:
-        await add_message(recorder, MessageAdded(at=now_ms(), message=message, origin="model", stop_reason="end_turn"))
+        added = MessageAdded(at=now_ms(), message=message, origin="model", stop_reason="end_turn")
+        answer = [await add_message(recorder, added)]
     output = {} if given is None or isinstance(given, str) else {"structured_output": given}
     metrics = {"metrics": {"usage": dict(ctx.usage)}} if ctx.usage else {}
     said: Message = {
@@ -186,4 +204,4 @@ async def _end(recorder: Recorder, ctx: GuestContext) -> RunCompleted:
         "content": message["content"],
     }  # the items are in the session, not twice in the log
     result = {"stop_reason": "end_turn", "message": said, "state": {}, **metrics, **output}
-    return RunCompleted(at=now_ms(), result=result)
+    return RunCompleted(at=now_ms(), result=result), answer

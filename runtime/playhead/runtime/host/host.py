@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any, Final
 
 import anyio
@@ -111,6 +112,7 @@ class Host:
                         thread.call(recorder.make_space)
             finally:
                 await self._close(thread, recorder, pipe)
+                self._control.put_back(self._left())
 
     def _made(self) -> tuple[GuestThread, Recorder, Pipe]:
         opening = self._opening
@@ -178,10 +180,24 @@ class Host:
         return [_cancelled()]
 
     def _before_end(self, made: Stored | Encoded) -> list[Record]:
-        """The records of signals that the guest had no chance to take: the log ends no run for which signals wait."""
-        if not isinstance(made, Record) or made.type not in TERMINAL_TYPES:
-            return []
-        return [one.received(at=now_ms()) for one in self._delivered if one.signal_id not in self._received]
+        """The records of signals that the guest had no chance to take before this end of the run.
+
+        None is of a prompt. The log completes no run for which one waits: it is left to the guest, which runs again and gets it. A
+        prompt that waits when a run fails or is cancelled becomes a run of its own, if it was sent to the session.
+        """
+        match made:
+            case RunCompleted():
+                return [one.received(at=now_ms()) for one in takewhile(lambda one: one.kind != "steer", self._left())]
+            case RunCancelled():
+                left = self._left()
+                cancels = [place for place, one in enumerate(left, 1) if one.kind == "cancel"]
+                return [one.received(at=now_ms()) for one in left[: max(cancels, default=0)]]
+            case _:
+                return []
+
+    def _left(self) -> list[Signal]:
+        """The signals that were delivered and are not records."""
+        return [one for one in self._delivered if one.signal_id not in self._received]
 
     def _failed(self, error: BaseException) -> Record:
         """The end of a run whose guest raised.

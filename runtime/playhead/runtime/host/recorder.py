@@ -150,9 +150,13 @@ class Recorder(Waits, Keys, Observed):
         Raises:
             DivergedError: If it has not.
         """
-        missed = self.course.unasked() or self.course.event_left()
+        missed = self._missed()
         if missed is not None and not self.cancelled:
             raise self.diverged("ended", missed)
+
+    def _missed(self) -> Entry | None:
+        """What the log has of the guest that it has not come to."""
+        return self.course.unasked() or self.course.event_left()
 
     def check_cancelled(self) -> None:
         """Cancel the guest again if a cancel is in force and it goes on nevertheless."""
@@ -202,7 +206,24 @@ class Recorder(Waits, Keys, Observed):
             await self.in_turn(logged.seq)
             self.apply_signals(before=logged.seq)
 
+    def next_prompt(self) -> Any | None:
+        """At an end of the guest: the first prompt that was sent to the running run and that it has not taken. It is that of the
+        guest's next invocation. None if there is none, or the run is cancelled.
+
+        Signals that have arrived come into force here, so that none is lost.
+        """
+        self.apply_signals()
+        if self._missed() is None:  # else the log has another invocation, in which they came
+            self._take_all()
+        return self.steers.popleft() if self.steers and not self.cancelled else None
+
     def _take_signals(self) -> bool:
+        """Take the signals that have arrived. Prompts alone wait while the log has something left: they come after all of it."""
+        if self._signals and self.course.left and all(one.kind == "steer" for one in self._signals):
+            return False
+        return self._take_all()
+
+    def _take_all(self) -> bool:
         took = False
         while self._signals and not self._over and self.when_cancelled is not None:
             signal = self._signals.popleft()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -80,6 +80,11 @@ class Control:
         self._signals.clear()
         self.cancelling = False
         return taken
+
+    def put_back(self, signals: Sequence[Signal]) -> None:
+        """Let the next loop of this run take signals that this one took and has not received."""
+        self._signals.extendleft(reversed(signals))
+        self.cancelling = any(one.breaks_off for one in self._signals)
 
 
 class ModelWait:

@@ -95,7 +95,7 @@ class LangGraphGuest(MadeGuest):
         config: Any = {"configurable": {**ctx.invocation_state, "thread_id": ctx.run_id}}
         context = ctx.invocation_state if agent.context_schema else None
         given: Any = self._input(ctx, prompt)
-        before = [one for one in _messages_of(given) if not str(one.id).startswith(f"{ctx.run_id}-")]
+        before = [one for one in _messages_of(given) if not str(one.id).startswith(_prompt_id(ctx))]
         values: Any = {}
         modes = ["values", "updates", "custom"]
         while True:
@@ -131,10 +131,15 @@ def _messages(ctx: GuestContext, prompt: Any) -> dict[str, Any]:
     """The messages of the session and the prompt."""
     past = messages_from_dict(ctx.past(forms.message_of, with_prompts=True))
     prompts = [
-        HumanMessage(forms.content_of(message), id=f"{ctx.run_id}-{index}")
+        HumanMessage(forms.content_of(message), id=f"{_prompt_id(ctx)}{index}")
         for index, message in enumerate(prompt_messages(prompt) or [])
     ]
     return {"messages": [*past, *prompts]}
+
+
+def _prompt_id(ctx: GuestContext) -> str:
+    """What the ids of this invocation's prompts begin with; those of the run's earlier ones are in the history."""
+    return f"{ctx.run_id}-{ctx.invocation}-"
 
 
 def _new(said: list[BaseMessage], past: list[BaseMessage]) -> list[BaseMessage]:

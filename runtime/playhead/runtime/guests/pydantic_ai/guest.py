@@ -74,7 +74,7 @@ class PydanticAIGuest(MadeGuest):
             forms.prompt_of(prompt),
             message_history=forms.MESSAGES.validate_python(ctx.past(forms.message_of, with_prompts=True)),
             deps=self._deps and self._deps(ctx),
-            run_id=ctx.run_id,
+            run_id=ctx.run_id if ctx.invocation == 1 else f"{ctx.run_id}-{ctx.invocation}",  # unique in a history
             conversation_id=ctx.session_id or ctx.run_id,
             capabilities=[_Recorded()],
             infer_name=False,

@@ -19,6 +19,7 @@ from playhead.runtime.core.errors import OverrideRefusedError
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.limits import is_limit_reason
 from playhead.runtime.core.overrides import overrides_of, refuse_overrides
+from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import Record, RunCancelled, RunCompleted, RunSubmitted, now_ms
 from playhead.runtime.core.terms import TERM_OPTIONS
 from playhead.runtime.guests.sources import Kinds, Make, made_by, making
@@ -27,7 +28,7 @@ from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.guests.strands.forms import steady
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.guests.strands.kept_state import KeptState
-from playhead.runtime.guests.strands.many import agents_of, run_many
+from playhead.runtime.guests.strands.many import Invocations, agents_of
 from playhead.runtime.guests.strands.results import result_of
 from playhead.runtime.guests.strands.seams import put_seams
 from playhead.runtime.guests.strands.terms import call_terms
@@ -45,6 +46,7 @@ _KINDS: Final = Kinds(
     lambda value: isinstance(value, Agent | MultiAgentBase),
     "not a strands.Agent, a Graph or a Swarm",
 )
+_MANY: Final = Kinds(_KINDS.is_source, lambda value: isinstance(value, MultiAgentBase), "not a Graph or a Swarm")
 _TURN_S: Final = 0.02  # between two looks whether the agent object is free
 
 
@@ -135,10 +137,7 @@ class StrandsGuest(Guest):
         """Run an agent to its end."""
         note_version(visit.recorder, self.framework)
         if not isinstance(self._source, Agent):
-            async with making(self._source, _KINDS) as made:
-                if isinstance(made, Agent):
-                    return await self._run(made, visit)
-                return await run_many(made, visit, policies=self._policies, rerun=self._rerun)
+            return await self._run_made(self._source, visit)
         while not self._free.acquire(blocking=False):  # noqa: ASYNC110 - it is released in another thread
             await anyio.sleep(_TURN_S)
         try:
@@ -147,6 +146,16 @@ class StrandsGuest(Guest):
             return await self._run(self._source, visit)
         finally:
             self._free.release()
+
+    async def _run_made(self, make: Make[Agent | MultiAgentBase], visit: Visit) -> Record:
+        invocations: Invocations | None = None
+        while True:
+            async with making(make, _KINDS if invocations is None else _MANY) as made:
+                if isinstance(made, Agent):
+                    return await self._run(made, visit)
+                invocations = invocations or Invocations(visit, policies=self._policies, rerun=self._rerun)
+                if (end := await invocations.next(made)) is not None:
+                    return end
 
     async def _run(self, agent: Agent, visit: Visit) -> Record:
         recorder = visit.recorder
@@ -176,9 +185,13 @@ class StrandsGuest(Guest):
                 given["begun"] = False
             await events.flush()
             await events.kept()
+            if result.stop_reason == "cancelled":
+                return RunCancelled(at=now_ms(), result=given)
             if result.stop_reason != "interrupt":
-                ended = RunCancelled if result.stop_reason == "cancelled" else RunCompleted
-                return ended(at=now_ms(), result=given)
+                if (steer := visit.recorder.next_prompt()) is None:
+                    return RunCompleted(at=now_ms(), result=given)
+                prompt = prompt_messages(steer)
+                continue
             visit.recorder.pause_result = given
             prompt = await responses_to(visit, given["interrupts"])
             events.resumed = resumed = True

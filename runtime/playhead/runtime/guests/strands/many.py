@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any, Final, Literal, cast
 
 from strands import Agent
 from strands.multiagent.base import MultiAgentBase, MultiAgentResult
@@ -25,9 +27,10 @@ from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.model_calls import ModelCalls
 from playhead.runtime.tools.tool import OnUnknownOutcome
 
-__all__ = ["agents_of", "run_many"]
+__all__ = ["Invocations", "agents_of"]
 
-_RESULT = "multiagent_result"
+_RESULT: Final = "multiagent_result"
+_LATENCY: Final = "latency_ms"
 
 
 def agents_of(target: object, scope: str = "") -> Iterator[tuple[str, Agent]]:
@@ -75,49 +78,73 @@ def _recall(many: object, said: Sequence[Message]) -> None:
             _recall(agent, said)
 
 
-async def run_many(
-    many: MultiAgentBase, visit: Visit, *, policies: Mapping[str, OnUnknownOutcome], rerun: frozenset[str]
-) -> Record:
-    """Run it to its end; the terminal record."""
-    recorder, places = visit.recorder, list(agents_of(many))
-    _walk_in_order(many)
-    for _, agent in places:
-        put_seams(agent)
-    if visit.said.messages:
-        _recall(many, visit.said.messages)
-    scopes = {id(agent): scope for scope, agent in places}
-    run = HostedRun(recorder, None, EventRecorder(recorder, None), policies, rerun, ModelCalls(recorder), scopes)
-    visit.cancel = lambda cancel: [agent.cancel(message=cancel.message) for _, agent in places]
-    token = HOSTED.set(run)
-    try:
-        return await _invoke(many, visit)
-    finally:
-        HOSTED.reset(token)
+class Invocations:
+    """The invocations of a run: by its prompt, and by each prompt that was sent to the running run.
 
+    Each is of a graph or a swarm that is made for it, as for the runs of a session.
+    """
 
-async def _invoke(many: MultiAgentBase, visit: Visit) -> Record:
-    prompt = visit.submitted.prompt
-    # A run that an older version began has told its session nothing.
-    has_conversation = visit.submitted.session is not None and visit.recorder.course.begins_with(MessageAdded)
-    for message in prompt_messages(prompt) or [] if has_conversation else []:
-        await add_message(visit.recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))
-    while True:
+    def __init__(self, visit: Visit, *, policies: Mapping[str, OnUnknownOutcome], rerun: frozenset[str]) -> None:
+        recorder = visit.recorder
+        self._visit = visit
+        self._run = HostedRun(recorder, None, EventRecorder(recorder, None), policies, rerun, ModelCalls(recorder))
+        self._prompt = visit.submitted.prompt
+        self._origin: Literal["prompt", "steer"] = "prompt"
+        self._said: list[Message] = list(visit.said.messages)
+        self._spent: Counter[str] = Counter()  # the tokens and the time of earlier ones
+        # A run that an older version began has told its session nothing.
+        self._has_conversation = visit.submitted.session is not None and recorder.course.begins_with(MessageAdded)
+
+    async def next(self, many: MultiAgentBase) -> Record | None:
+        """Invoke it to its end; the terminal record of the run, or None if another invocation follows."""
+        places = list(agents_of(many))
+        _walk_in_order(many)
+        for _, agent in places:
+            put_seams(agent)
+        if self._said:
+            _recall(many, self._said)
+        self._visit.cancel = lambda cancel: [agent.cancel(message=cancel.message) for _, agent in places]
+        token = HOSTED.set(replace(self._run, scopes={id(agent): scope for scope, agent in places}))
         try:
-            result = await _invoked(many, visit, prompt)
+            return await self._invoke(many)
+        finally:
+            HOSTED.reset(token)
+
+    async def _invoke(self, many: MultiAgentBase) -> Record | None:
+        asked = [await self._told(one, self._origin) for one in prompt_messages(self._prompt) or []]
+        try:
+            given = await self._result(many)
         except Exception as error:
-            visit.error = error
+            self._visit.error = error
             return failure(error, force_stop=False)
-        given = _result_of(result)
-        if not result.interrupts:
-            visit.recorder.apply_signals()
-            if visit.recorder.cancelled:
-                return RunCancelled(at=now_ms(), result={**given, "stop_reason": "cancelled"})
-            if has_conversation:
-                said = MessageAdded(at=now_ms(), message=given["message"], origin="model", stop_reason="end_turn")
-                await add_message(visit.recorder, said)
-            return RunCompleted(at=now_ms(), result=given)
-        visit.recorder.pause_result = given
-        prompt = await responses_to(visit, given["interrupts"])
+        recorder = self._visit.recorder
+        recorder.apply_signals()
+        if recorder.cancelled:
+            return RunCancelled(at=now_ms(), result={**given, "stop_reason": "cancelled"})
+        self._said += [*asked, await self._told(given["message"], "model", stop_reason="end_turn")]
+        self._spent = Counter({**given["metrics"]["usage"], _LATENCY: given["metrics"]["latency_ms"]})
+        self._prompt, self._origin = recorder.next_prompt(), "steer"
+        return RunCompleted(at=now_ms(), result=given) if self._prompt is None else None
+
+    async def _told(
+        self, message: Message, origin: Literal["prompt", "steer", "model"], *, stop_reason: str | None = None
+    ) -> Message:
+        """The message, which the session gets, too."""
+        if not self._has_conversation:
+            return message
+        added = MessageAdded(at=now_ms(), message=message, origin=origin, stop_reason=stop_reason)
+        return await add_message(self._visit.recorder, added)
+
+    async def _result(self, many: MultiAgentBase) -> dict[str, Any]:
+        """What it gives in the end, when a human has responded to all that it asks."""
+        prompt = self._prompt
+        while True:
+            result = await _invoked(many, self._visit, prompt)
+            given = _result_of(result, self._spent)
+            if not result.interrupts:
+                return given
+            self._visit.recorder.pause_result = given
+            prompt = await responses_to(self._visit, given["interrupts"])
 
 
 async def _invoked(many: MultiAgentBase, visit: Visit, prompt: Any) -> MultiAgentResult:
@@ -139,9 +166,12 @@ async def _invoked(many: MultiAgentBase, visit: Visit, prompt: Any) -> MultiAgen
     return result
 
 
-def _result_of(result: MultiAgentResult) -> dict[str, Any]:
+def _result_of(result: MultiAgentResult, spent: Mapping[str, int]) -> dict[str, Any]:
     message = {"role": "assistant", "content": [{"text": str(result)}]}
-    usage, latency = dict(result.accumulated_usage), result.accumulated_metrics["latencyMs"]
+    usage = {
+        name: count + spent.get(name, 0) for name, count in cast("dict[str, int]", result.accumulated_usage).items()
+    }
+    latency = result.accumulated_metrics["latencyMs"] + spent.get(_LATENCY, 0)
     given: dict[str, Any] = {
         "stop_reason": "interrupt" if result.interrupts else "end_turn",
         "message": message,
