@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.core.guest_words import spoken_within, who_said
+from playhead.runtime.core.guest_words import FRAMEWORK_STEP, spoken_within, who_said
 from playhead.runtime.core.records import Entry, EventEmitted, StepFinished
 from playhead.runtime.core.run_acts import acts
 from playhead.runtime.core.run_diff import run_diff
@@ -54,6 +54,15 @@ async def scenario(name: str) -> list[Entry]:
 
 def shown(log: list[Entry]) -> list[tuple[str, str, str]]:
     return [(item.kind, item.title, item.text) for item in transcript(log)]
+
+
+async def test_the_log_tells_whether_a_framework_runs_the_run() -> None:
+    def frameworks(log: list[Entry]) -> list[str]:
+        found = [one.record for one in log if isinstance(one.record, StepFinished)]
+        return [str(one.value).split(" ")[0] for one in found if one.key == FRAMEWORK_STEP]
+
+    assert frameworks(await scenario("simple")) == ["strands-agents"]
+    assert frameworks(await log_of(FunctionGuest(clerk, name="clerk"))) == []
 
 
 async def test_the_call_of_a_functions_model_ends_with_its_answer() -> None:

@@ -24,9 +24,11 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.fork_gap import ForkGap
 from playhead.runtime.core.guest_words import (
+    FRAMEWORK_STEP,
     handover_in,
     is_of_a_guest,
     is_told_elsewhere,
+    own_event,
     said_in,
     spoken_within,
     who_said,
@@ -96,6 +98,7 @@ class RunView:
         self._child_names: dict[int, str] = {}  # by the index of the call
         self._lanes: dict[str, str] = {}  # of a guest's run: the names of tools by the lanes of their calls
         self._guest = False
+        self._framework = False  # the guest is an agent of one
         self._answered = False  # a message of the model, or in its place, is in the log
         self._streamed = ""  # of the last answer of a model
         self._whole = ""  # of a guest: an answer that is complete, and of which a message may come next
@@ -178,6 +181,8 @@ class RunView:
             self._calls, self._streamed, self._told = entry.record.attempt, "", ""
         elif isinstance(entry.record, MessageAdded):
             self._calls, self._answered = 0, self._answered or entry.record.origin in ("model", "stop")
+        elif isinstance(entry.record, StepFinished):
+            self._framework = self._framework or entry.record.key == FRAMEWORK_STEP
         self._streamed += "".join(event["data"] for event in events if "data" in event)
         if entry.seq <= self._after:
             return False
@@ -274,6 +279,8 @@ class RunView:
                 self._hear(spoken_within(record))
                 if told := handover_in(record):
                     self.note(f"[{told}]", style="yellow")
+                elif (own := own_event(record, framework=self._framework)) is not None:
+                    self.note(f"· {short(own)}")
             case ToolProgressed():
                 self._hear(spoken_within(record))
                 return is_told_elsewhere(record)

@@ -11,9 +11,11 @@ from playhead.runtime.core.foreign_chunks import foreign_text, of_chunk
 from playhead.runtime.core.records import Entry, EventEmitted, StepFinished, ToolProgressed
 
 __all__ = [
+    "FRAMEWORK_STEP",
     "handover_in",
     "is_of_a_guest",
     "is_told_elsewhere",
+    "own_event",
     "said_in",
     "spoken_within",
     "text_of",
@@ -21,6 +23,9 @@ __all__ = [
     "who_said",
     "worded",
 ]
+
+FRAMEWORK_STEP: Final = "/version:1"
+"""The key of the step that has the framework of a run; the run of a function of one's own has none."""
 
 _OF_A_SCOPE: Final = re.compile(r"^within:([^#]*?)(#.*)?(~\d+)?$")
 """The part of a key that `GuestContext.within` makes of a name; what follows a # is for the key alone."""
@@ -49,6 +54,15 @@ def text_of(chunk: Chunk) -> str:
     item = of_chunk(chunk)
     delta: Any = (chunk.get("contentBlockDelta") or {}).get("delta") or {}
     return str(delta["text"]) if "text" in delta else foreign_text(item)
+
+
+def own_event(record: EventEmitted, *, framework: bool) -> Any:
+    """What the user's code tells readers itself by that event: what a function yields, or a node of LangGraph writes; else None.
+
+    A text of a function, as `data`, is shown as that of a model.
+    """
+    event = record.event
+    return event.get("custom") if framework else None if "data" in event else event
 
 
 def handover_in(record: EventEmitted) -> str:

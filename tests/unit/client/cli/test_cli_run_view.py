@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from playhead.client.cli.run_view import RunView
+from playhead.runtime.core.guest_words import FRAMEWORK_STEP
 from playhead.runtime.core.records import (
     CALL_FAILED,
     Entry,
@@ -84,6 +85,23 @@ def test_the_result_of_a_guest_that_its_model_did_not_say_has_lines_of_its_own(
     assert [line for line in (*out.split("\n"), *err) if line in ("answer 1", "answer 2", "the result")] == [
         *("answer 1", "answer 2", "the result"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("framework", "own"),
+    [(False, ['· {"status": "waits"}', '· {"custom": {"percent": 50}}']), (True, ['· {"percent": 50}'])],
+)
+def test_what_the_users_code_tells_itself_has_lines_of_its_own_but_not_what_a_framework_tells(
+    capsys: pytest.CaptureFixture[str], framework: bool, own: list[str]
+):
+    run = Eventful()
+    run.opening("How is Paris?")
+    if framework:
+        run.add(StepFinished(at=0, key=FRAMEWORK_STEP, value="langgraph 1.0"))
+    for event in ({"status": "waits"}, {"custom": {"percent": 50}}):
+        run.add(EventEmitted(at=0, event=event))
+    _, err = shown(run.entries, capsys)
+    assert [line for line in err if line.startswith("·")] == own
 
 
 def test_a_pipe_gets_each_answer_of_a_guest_when_it_is_complete_and_its_result_once(
