@@ -270,5 +270,5 @@ async def test_another_version_of_the_framework_is_told_in_a_warning(
     installed = metadata.version("pydantic-ai-slim")
     monkeypatch.setattr(metadata, "version", lambda name: "9.9")
     await run.to_the_end()
-    assert f"began with pydantic-ai-slim {installed}, and this worker has pydantic-ai-slim 9.9" in caplog.text
+    assert f"began with pydantic-ai-slim {installed}, and this agent is run by pydantic-ai-slim 9.9" in caplog.text
     assert run.end.type == "run.completed"

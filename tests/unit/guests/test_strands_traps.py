@@ -261,13 +261,13 @@ async def test_another_version_of_strands_is_told_in_a_warning_and_where_it_dive
     monkeypatch.setattr(metadata, "version", lambda name: "9.9")
     again = await played(made, upto(whole, ToolFinished))
     assert again.end.type == "run.completed"
-    assert f"began with strands-agents {installed}, and this worker has strands-agents 9.9" in caplog.text
+    assert f"began with strands-agents {installed}, and this agent is run by strands-agents 9.9" in caplog.text
     other = guest(lambda: World().agent(said("Nothing to do.")))
     log = [entry for entry in upto(whole, ToolFinished) if not hasattr(entry.record, "chunk")]
     diverged = await played(other, log)
     assert diverged.end.error_type == "DivergedError"
     assert diverged.end.message.endswith(
-        f"began with strands-agents {installed}, and this worker has strands-agents 9.9"
+        f"began with strands-agents {installed}, and this agent is run by strands-agents 9.9"
     )
 
 

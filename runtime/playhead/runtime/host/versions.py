@@ -22,9 +22,9 @@ def note_version(recorder: Recorder, here: str) -> None:
     """Record the framework with its version, once in the run; warn if the run began with another one."""
     began = str(Steps(recorder).at_once("version", lambda: here))
     if began != here:
-        recorder.differs = f"The run began with {began}, and this worker has {here}"
+        recorder.differs = f"The run began with {began}, and this agent is run by {here}"
         logger.warning(
-            "run %s began with %s, and this worker has %s: if it does something else than the log has, it fails with DivergedError",
+            "run %s began with %s, and this agent is run by %s: if it does something else than the log has, it fails with DivergedError",
             recorder.run_id,
             began,
             here,
