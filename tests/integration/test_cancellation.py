@@ -35,6 +35,9 @@ __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
+AT_ONCE_S = 3.0
+"""Less than a third of a lease, when a worker whose notification is lost learns of a cancel."""
+
 
 async def types_of(run: Run) -> list[str]:
     """The types of the run's records, whose numbers have no hole."""
@@ -56,14 +59,14 @@ def calls(*names: str) -> list[Chunk]:
 # Cancelling a run
 
 
-async def test_a_cancel_reaches_a_model_that_hangs_within_a_second(
+async def test_a_cancel_reaches_a_model_that_hangs_at_once(
     fleet: Fleet, held_model: Callable[..., HeldModel], no_key_leaks: Callable[[], list[str]]
 ) -> None:
     model = held_model()
     async with fleet.worker(Agent(model, name="agent")) as worker, fleet.client() as client:
         run = await client.start("agent", "Hi")
         await model.held.wait()
-        with anyio.fail_after(1):
+        with anyio.fail_after(AT_ONCE_S):
             assert await run.cancel() == "running"
             result = await run.result()
         assert model.closed.is_set()
@@ -76,7 +79,7 @@ async def test_a_cancel_reaches_a_model_that_hangs_within_a_second(
     assert no_key_leaks() == []
 
 
-async def test_every_run_of_a_busy_worker_can_be_cancelled_within_a_second(
+async def test_every_run_of_a_busy_worker_can_be_cancelled_at_once(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
     model = held_model()
@@ -84,7 +87,7 @@ async def test_every_run_of_a_busy_worker_can_be_cancelled_within_a_second(
         runs = [await client.start("agent", "Hi") for _ in range(30)]
         await model.called(30)
         await model.held.wait()
-        with anyio.fail_after(2):
+        with anyio.fail_after(AT_ONCE_S):
             for run in runs:
                 await run.cancel()
             for run in runs:
@@ -209,7 +212,7 @@ async def test_async_tools_that_run_are_cancelled_at_once_and_finished_ones_keep
             if isinstance(entry.record, ToolFinished):
                 break
         await started.wait()
-        with anyio.fail_after(2):
+        with anyio.fail_after(AT_ONCE_S):
             await run.cancel()
             assert (await run.result()).stop_reason == "cancelled"
         assert closed.is_set()
@@ -233,7 +236,7 @@ async def test_a_tool_in_a_thread_is_abandoned_at_once_and_told_to_stop(fleet: F
     async with fleet.worker(agent), fleet.client() as client:
         run = await client.start("agent", "Hi")
         await anyio.to_thread.run_sync(started.wait)
-        with anyio.fail_after(2):
+        with anyio.fail_after(AT_ONCE_S):
             await run.cancel()
             assert (await run.result()).stop_reason == "cancelled"
         assert await results_of(run) == ["Tool execution cancelled while it ran (its thread may still be running)"]
@@ -415,7 +418,7 @@ async def test_a_client_of_a_server_that_hangs_can_be_left_at_once(fleet: Fleet,
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(use)
         await hanging.wait()
-        with anyio.fail_after(2):
+        with anyio.fail_after(AT_ONCE_S):
             await left.wait()
     proxy.release()
 

@@ -98,7 +98,7 @@ async def test_tails_on_all_nodes_receive_what_is_published_there(fleet: Fleet, 
                 viewer = there.viewer(client.run(owner.id))
                 tasks.start_soon(viewer.watch)
                 await viewer.seen(owner.head)
-                await viewer.receives_from(owner)
+                await viewer.receives_from(owner, client)
                 await owner.end()
                 await viewer.seen(owner.head)
                 viewer.assert_dense(owner.head)

@@ -202,7 +202,7 @@ async def test_a_deadline_ends_the_wait(fleet: Fleet) -> None:
 
 
 async def test_a_drained_worker_hands_over_its_wait_and_the_next_owner_waits_the_rest(fleet: Fleet) -> None:
-    answers = [refusing(429, retry_after="2"), streaming("Hello")]
+    answers = [refusing(429, retry_after="5"), streaming("Hello")]
     async with Provider(*answers).running() as provider, fleet.client() as client:
         async with fleet.worker(provider.agent(LONG), grace_s=60.0):
             run = await client.start("agent", "Hi")
@@ -215,7 +215,7 @@ async def test_a_drained_worker_hands_over_its_wait_and_the_next_owner_waits_the
             assert str(await run.result()) == "Hello\n"
         entries = [entry async for entry in run.records()]
     first, second = provider.asked_at
-    assert drained_at - first < 2, "the drain did not wait for the end of the wait"
-    assert second - first >= 1.9
+    assert drained_at - first < 5, "the drain did not wait for the end of the wait"
+    assert second - first >= 4.9
     assert [entry.epoch for entry in entries if isinstance(entry.record, ModelStarted)] == [1, 2]
     assert sum(isinstance(entry.record, ModelFailed) for entry in entries) == 1

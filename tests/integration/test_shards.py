@@ -166,7 +166,7 @@ async def test_tails_on_all_shards_receive_what_is_published_and_rejoin(fleet: F
                 viewer = fleet.viewer(client.run(owner.id))
                 tasks.start_soon(viewer.watch)
                 await viewer.seen(owner.head)
-                await viewer.receives_from(owner)
+                await viewer.receives_from(owner, client)
                 await owner.end()
                 await viewer.seen(owner.head)
                 viewer.assert_dense(owner.head)

@@ -241,7 +241,7 @@ async def test_a_tail_subscribes_again_by_itself_when_the_slot_has_moved(
         with anyio.fail_after(4):  # before a ping would find out
             while await ask(target.port, "PUBSUB", "SHARDNUMSUB", writer.stream) != [writer.stream, 1]:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
-        await viewer.receives_from(writer)
+        await viewer.receives_from(writer, client)
         assert client.statistics().reconnects >= 1
         await writer.end()
         await viewer.seen(writer.head)
@@ -299,7 +299,7 @@ async def test_a_client_that_knows_one_node_only_receives_what_the_cluster_publi
             viewer = fleet.viewer(ours.run(theirs.id))
             tasks.start_soon(viewer.watch)
             await viewer.seen(theirs.head)
-            await viewer.receives_from(theirs)
+            await viewer.receives_from(theirs, ours)
             assert ours.statistics().messages >= 3
             await theirs.end()
 
