@@ -17,6 +17,7 @@ from playhead.runtime.core.records import (
     MessageAdded,
     ModelChunk,
     RunPaused,
+    SignalReceived,
     StepFinished,
     ToolFinished,
     ToolInterrupted,
@@ -288,7 +289,8 @@ async def test_a_steer_reaches_the_guest_at_the_same_place_each_time() -> None:
     async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
         async def body() -> None:
             deliver()
-            await asyncio.sleep(0.01)
+            while not steered.of(SignalReceived):  # noqa: ASYNC110 - its log is written on another loop
+                await asyncio.sleep(0.001)
 
         yield {"before": ctx.steers()}
         await ctx.tool({"name": "work"}, body)
