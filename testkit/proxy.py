@@ -6,12 +6,14 @@ lease reaches the server when its run has another owner.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
+from anyio.streams.stapled import MultiListener
 
 from playhead.runtime.log.redis.script import Script
 from testkit.tls import Certificate, Listener
@@ -66,8 +68,11 @@ class Proxy:
         listener = secure or plain
         async with listener, anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, self._forward)
-            yield self
-            tasks.cancel_scope.cancel()
+            try:
+                yield self
+            finally:
+                _accept_nothing(plain)
+                tasks.cancel_scope.cancel()
 
     def cut(self) -> int:
         """Cut every connection, even with data in flight, and return how many there were."""
@@ -205,6 +210,16 @@ class _Link:
                         await self._client.send(data)
                     except _GONE:
                         listening = False
+
+
+def _accept_nothing(listener: MultiListener[SocketStream]) -> None:
+    """Accept no connection any longer.
+
+    asyncio gives a connection that comes in the turn of a cancel to the cancelled future of its accept, and logs the error
+    (CPython 3.11, `BaseSelectorEventLoop._sock_accept`): a command that was ended by Ctrl-C then ended with a traceback.
+    """
+    for one in listener.listeners:
+        asyncio.get_running_loop().remove_reader(one.extra(SocketAttribute.raw_socket))
 
 
 def _names(script: Script) -> list[bytes]:
