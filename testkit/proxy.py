@@ -6,17 +6,16 @@ lease reaches the server when its run has another owner.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, SocketStream
-from anyio.streams.stapled import MultiListener
+from anyio.abc import ByteStream, SocketStream
 
 from playhead.runtime.log.redis.script import Script
-from testkit.tls import Certificate, Listener
+from testkit.listening import listening
+from testkit.tls import Certificate
 
 __all__ = ["Proxy"]
 
@@ -61,18 +60,8 @@ class Proxy:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[Proxy, None]:
         """Serve during the block; then cut every connection."""
-        plain = await anyio.create_tcp_listener(local_host="127.0.0.1")
-        self.port = plain.extra(SocketAttribute.local_port)
-        # A cut closes a connection without a TLS close message, because a paused client would not answer it.
-        secure = self._certificate and Listener(plain, self._certificate.context, standard_compatible=False)
-        listener = secure or plain
-        async with listener, anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.serve, self._forward)
-            try:
-                yield self
-            finally:
-                _accept_nothing(plain)
-                tasks.cancel_scope.cancel()
+        async with listening(self._forward, certificate=self._certificate) as self.port:
+            yield self
 
     def cut(self) -> int:
         """Cut every connection, even with data in flight, and return how many there were."""
@@ -210,16 +199,6 @@ class _Link:
                         await self._client.send(data)
                     except _GONE:
                         listening = False
-
-
-def _accept_nothing(listener: MultiListener[SocketStream]) -> None:
-    """Accept no connection any longer.
-
-    asyncio gives a connection that comes in the turn of a cancel to the cancelled future of its accept, and logs the error
-    (CPython 3.11, `BaseSelectorEventLoop._sock_accept`): a command that was ended by Ctrl-C then ended with a traceback.
-    """
-    for one in listener.listeners:
-        asyncio.get_running_loop().remove_reader(one.extra(SocketAttribute.raw_socket))
 
 
 def _names(script: Script) -> list[bytes]:

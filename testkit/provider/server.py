@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
+
+from testkit.listening import listening
 
 __all__ = ["Exchange", "serving"]
 
@@ -68,10 +70,8 @@ async def serving(respond: Callable[[Exchange], Awaitable[None]]) -> AsyncGenera
             with suppress(*_GONE):
                 await respond(Exchange(socket, await _request(socket)))
 
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve)
-        yield f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/v1"
-        tasks.cancel_scope.cancel()
+    async with listening(serve) as port:
+        yield f"http://127.0.0.1:{port}/v1"
 
 
 async def _request(socket: SocketStream) -> dict[str, Any]:

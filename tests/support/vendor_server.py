@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 from anyio.streams.memory import MemoryObjectSendStream
 
 from playhead.runtime.core.converse import Chunk, Messages, ToolSpec
+from testkit.listening import listening
 
 __all__ = [
     "ADD",
@@ -95,8 +96,6 @@ Respond = Callable[[Asked], Awaitable[None]]
 @asynccontextmanager
 async def serving(respond: Respond) -> AsyncGenerator[Server, None]:
     """A server that gives every request to `respond`; a connection is open until the client or `respond` closes it."""
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    server = Server(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
 
     async def serve_connection(socket: SocketStream) -> None:
         async with socket:
@@ -108,10 +107,9 @@ async def serving(respond: Respond) -> AsyncGenerator[Server, None]:
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 server.left.set()
 
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve_connection)
+    async with listening(serve_connection) as port:
+        server = Server(f"http://127.0.0.1:{port}")
         yield server
-        tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager
