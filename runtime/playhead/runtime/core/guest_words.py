@@ -62,7 +62,9 @@ def own_event(record: EventEmitted, *, framework: bool) -> Any:
     A text of a function, as `data`, is shown as that of a model.
     """
     event = record.event
-    return event.get("custom") if framework else None if "data" in event else event
+    if framework:
+        return event.get("custom")
+    return None if "data" in event else event
 
 
 def handover_in(record: EventEmitted) -> str:

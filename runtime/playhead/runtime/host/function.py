@@ -174,16 +174,17 @@ def takes_context(function: object) -> bool:
     return hint is GuestContext or (isinstance(hint, str) and hint.rpartition(".")[2] == GuestContext.__name__)
 
 
-async def add_message(recorder: Recorder, record: MessageAdded) -> Message:
-    """A message for the session of the run, as the log has it."""
-    content = record.message.get("content")
+async def add_message(recorder: Recorder, message: Message, origin: Literal["prompt", "steer", "model"]) -> Message:
+    """A message for the session of the run, as the log has it; one of a model ends its turn."""
+    reason = "end_turn" if origin == "model" else None
+    record = MessageAdded(at=now_ms(), message=message, origin=origin, stop_reason=reason)
+    content = message.get("content")
     logged: MessageAdded = await recorder.emit(record, same=lambda logged: logged.message.get("content") == content)
     return logged.message
 
 
 async def _add_prompt(recorder: Recorder, prompt: Any, origin: Literal["prompt", "steer"]) -> list[Message]:
-    messages = prompt_messages(prompt) or []
-    return [await add_message(recorder, MessageAdded(at=now_ms(), message=one, origin=origin)) for one in messages]
+    return [await add_message(recorder, one, origin) for one in prompt_messages(prompt) or []]
 
 
 async def _end(recorder: Recorder, ctx: GuestContext) -> tuple[RunCompleted, list[Message]]:
@@ -193,10 +194,7 @@ async def _end(recorder: Recorder, ctx: GuestContext) -> tuple[RunCompleted, lis
     message: Message = {"role": "assistant", "content": [{"text": text}] if text else []}
     if ctx.items:
         message["metadata"] = {"custom": {ITEMS: stored_form(ctx.items, what="ctx.items")}}
-    answer: list[Message] = []
-    if text or ctx.items:
-        added = MessageAdded(at=now_ms(), message=message, origin="model", stop_reason="end_turn")
-        answer = [await add_message(recorder, added)]
+    answer = [await add_message(recorder, message, "model")] if text or ctx.items else []
     output = {} if given is None or isinstance(given, str) else {"structured_output": given}
     metrics = {"metrics": {"usage": dict(ctx.usage)}} if ctx.usage else {}
     said: Message = {

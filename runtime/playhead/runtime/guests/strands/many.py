@@ -121,19 +121,14 @@ class Invocations:
         recorder.apply_signals()
         if recorder.cancelled:
             return RunCancelled(at=now_ms(), result={**given, "stop_reason": "cancelled"})
-        self._said += [*asked, await self._told(given["message"], "model", stop_reason="end_turn")]
+        self._said += [*asked, await self._told(given["message"], "model")]
         self._spent = Counter({**given["metrics"]["usage"], _LATENCY: given["metrics"]["latency_ms"]})
         self._prompt, self._origin = recorder.next_prompt(), "steer"
         return RunCompleted(at=now_ms(), result=given) if self._prompt is None else None
 
-    async def _told(
-        self, message: Message, origin: Literal["prompt", "steer", "model"], *, stop_reason: str | None = None
-    ) -> Message:
+    async def _told(self, message: Message, origin: Literal["prompt", "steer", "model"]) -> Message:
         """The message, which the session gets, too."""
-        if not self._has_conversation:
-            return message
-        added = MessageAdded(at=now_ms(), message=message, origin=origin, stop_reason=stop_reason)
-        return await add_message(self._visit.recorder, added)
+        return await add_message(self._visit.recorder, message, origin) if self._has_conversation else message
 
     async def _result(self, many: MultiAgentBase) -> dict[str, Any]:
         """What it gives in the end, when a human has responded to all that it asks."""
