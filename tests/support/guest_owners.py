@@ -81,10 +81,8 @@ class Owners:
                 body = {interrupt["id"]: self.answer for interrupt in entry.record.interrupts}
                 yield Signal(f"answer {entry.seq}", "respond", body)
 
-    async def own(self, *, upto: int | None = None) -> Host:
-        """Claim the run and run it as far as it gets; die after record `upto`."""
-        self.append(RunClaimed(at=0, worker="w"))
-        self.control, self.ownership = Control(), Ownership(self.run_id)
+    def opened(self) -> Host:
+        """A host of the owner, which runs the run on from its log."""
         opening = Opening(
             run_id=self.run_id,
             epoch=self.log[-1].epoch,
@@ -97,6 +95,13 @@ class Owners:
         )
         host = GuestTarget(self.guest).open(opening)
         self.hosts.append(host)
+        return host
+
+    async def own(self, *, upto: int | None = None) -> Host:
+        """Claim the run and run it as far as it gets; die after record `upto`."""
+        self.append(RunClaimed(at=0, worker="w"))
+        self.control, self.ownership = Control(), Ownership(self.run_id)
+        host = self.opened()
         self.control.deliver(self.inbox())
         with anyio.fail_after(LIMIT_S):
             async with aclosing(host.records()) as items:

@@ -11,12 +11,10 @@ import pydantic_ai
 import pytest
 import strands
 from agents.testing import ScriptedModel, assistant_message
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic_ai.models.function import FunctionModel
-from strands.models.model import Model
 from strands.multiagent import GraphBuilder, Swarm
 
 from playhead.runtime.core.records import MessageAdded, RunSubmitted, SignalReceived
@@ -29,6 +27,10 @@ from playhead.runtime.guests.strands import StrandsGuest
 from playhead.runtime.host.guest import Guest
 from playhead.runtime.replay import EntriesRecording, verify
 from tests.support.guest_owners import RUN, Owners, cuts
+from tests.support.langgraph_agents import Says
+from tests.support.openai_agents import Script
+from tests.support.strands_agents import Script as StrandsScript
+from tests.support.strands_agents import World
 from tests.support.strands_agents import said as strands_answer
 
 __all__: list[str] = []
@@ -54,48 +56,32 @@ def texts_of(content: Any) -> list[str]:
     return [block if isinstance(block, str) else block["text"] for block in blocks if "text" in block or block]
 
 
-class OfOpenAI(agents.Model):
+class OfOpenAI(Script):
     """Says what it hears."""
 
-    async def get_response(self, *given: Any, **more: Any) -> Any:
-        """It streams."""
-        raise NotImplementedError
-
-    async def stream_response(self, instructions: Any, told: Any, *given: Any, **more: Any) -> AsyncIterator[Any]:
+    async def stream_response(
+        self,
+        system_instructions: Any,
+        input: Any,  # noqa: A002
+        *given: Any,
+        **more: Any,
+    ) -> AsyncIterator[Any]:
         """One message."""
-        text = await heard([text for item in told for text in texts_of(item["content"])])
+        text = await heard([text for item in input for text in texts_of(item["content"])])
         script = ScriptedModel([[assistant_message(text)]])
-        async for event in script.stream_response(instructions, told, *given, **more):
+        async for event in script.stream_response(system_instructions, input, *given, **more):
             yield event
 
 
-class OfLangChain(BaseChatModel):
+class OfLangChain(Says):
     """Says what it hears."""
-
-    @property
-    def _llm_type(self) -> str:
-        return "hears"
-
-    def _generate(self, *given: Any, **more: Any) -> Any:
-        raise NotImplementedError
 
     async def _astream(self, messages: Any, *given: Any, **more: Any) -> AsyncIterator[ChatGenerationChunk]:
         yield ChatGenerationChunk(message=AIMessageChunk(content=await heard([one.text for one in messages])))
 
 
-class OfStrands(Model):
+class OfStrands(StrandsScript):
     """Says what it hears."""
-
-    def update_config(self, **given: Any) -> None:
-        """Nothing."""
-
-    def get_config(self) -> Any:
-        """Nothing."""
-        return {}
-
-    def structured_output(self, *given: Any, **more: Any) -> Any:
-        """It has none."""
-        raise NotImplementedError
 
     async def stream(self, messages: Any, *given: Any, **more: Any) -> AsyncGenerator[Any]:
         """One message."""
@@ -105,7 +91,7 @@ class OfStrands(Model):
 
 def of_langgraph() -> Any:
     async def answer(state: MessagesState) -> Any:
-        return {"messages": [await OfLangChain().ainvoke(state["messages"])]}
+        return {"messages": [await OfLangChain(said=[]).ainvoke(state["messages"])]}
 
     builder = StateGraph(MessagesState)
     builder.add_node("answer", answer)
@@ -121,7 +107,7 @@ def of_pydantic_ai() -> Any:
 
 
 def of_strands() -> Any:
-    return strands.Agent(model=OfStrands(), name="one", callback_handler=None)
+    return strands.Agent(model=OfStrands(World(), []), name="one", callback_handler=None)
 
 
 def graph() -> Any:
@@ -131,7 +117,7 @@ def graph() -> Any:
 
 
 GUESTS: dict[str, Callable[[], Guest]] = {
-    "openai-agents": lambda: OpenAIAgentsGuest(agents.Agent("agent", model=OfOpenAI())),
+    "openai-agents": lambda: OpenAIAgentsGuest(agents.Agent("agent", model=OfOpenAI("agent"))),
     "langgraph": lambda: LangGraphGuest(of_langgraph, name="agent"),
     "pydantic-ai": lambda: PydanticAIGuest(of_pydantic_ai, name="agent"),
     "strands": lambda: StrandsGuest(of_strands, name="agent"),

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
     Entry,
     EventEmitted,
@@ -23,9 +22,6 @@ from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
-from playhead.runtime.host.host import GuestTarget
-from playhead.runtime.loop.control import Control
-from playhead.runtime.loop.runner import Opening
 from playhead.runtime.loop.spec import Flush
 from playhead.runtime.replay import EntriesRecording, verify
 from tests.support.guest_owners import RUN, Owners, cuts
@@ -115,18 +111,9 @@ async def test_a_prompt_that_the_guest_takes_does_not_invoke_it_again() -> None:
     assert said(run) == [("prompt", "go"), ("model", "go after 0 and hurry")]
 
 
-async def opened(run: Owners, control: Control, sent: list[Signal], *, after: type[Record]) -> None:
-    """One owner, whose guest has ended before its host is given what is sent: that comes with this record."""
-    opening = Opening(
-        run_id=RUN,
-        epoch=1,
-        entries=list(run.log),
-        head=len(run.log),
-        said=run.said,
-        control=control,
-        ownership=Ownership(RUN),
-    )
-    async with aclosing(GuestTarget(run.guest).open(opening).records()) as items:
+async def owned(run: Owners, sent: list[Signal], *, after: type[Record]) -> None:
+    """An owner, whose guest has ended before its host is given what is sent: that comes with this record."""
+    async with aclosing(run.opened().records()) as items:
         async for item in items:
             assert not isinstance(item, Flush)
             record = record_of(item)
@@ -134,7 +121,7 @@ async def opened(run: Owners, control: Control, sent: list[Signal], *, after: ty
                 return  # the log completes no run for which signals wait
             run.append(record)
             if isinstance(record, after):
-                control.deliver(sent)
+                run.control.deliver(sent)
 
 
 class Short:
@@ -152,21 +139,21 @@ class Short:
 
 
 async def test_a_prompt_that_comes_when_the_guest_has_ended_invokes_it_when_its_owner_runs_it_again() -> None:
-    run, control = Owners(FunctionGuest(Short().guest, name="guest")), Control()
+    run = Owners(FunctionGuest(Short().guest, name="guest"))
     run.append(RunClaimed(at=0, worker="w"))
     for _ in range(2):
-        await opened(run, control, [Signal("late", "steer", "and then?")], after=EventEmitted)
+        await owned(run, [Signal("late", "steer", "and then?")], after=EventEmitted)
     assert said(run)[1:] == [("model", "go after 0"), ("steer", "and then?"), ("model", "and then? after 2")]
     assert received(run) == ["late"]
     assert run.ended
 
 
 async def test_a_cancel_that_follows_such_a_prompt_ends_the_run_with_the_answer_that_it_has() -> None:
-    run, control = Owners(FunctionGuest(Short().guest, name="guest")), Control()
+    run = Owners(FunctionGuest(Short().guest, name="guest"))
     run.append(RunClaimed(at=0, worker="w"))
     sent = [Signal("late", "steer", "and then?"), Signal("c", "cancel")]
     for _ in range(2):
-        await opened(run, control, sent, after=EventEmitted)
+        await owned(run, sent, after=EventEmitted)
     assert received(run) == ["late", "c"]
     assert run.end.result["message"]["content"] == [{"text": "go after 0"}]
 
@@ -174,6 +161,6 @@ async def test_a_cancel_that_follows_such_a_prompt_ends_the_run_with_the_answer_
 async def test_a_prompt_that_waits_when_the_run_fails_is_not_received() -> None:
     """So it becomes a run of its own, if it was sent to the session."""
     run = Owners(FunctionGuest(Short(fails=True).guest, name="guest"))
-    await opened(run, Control(), [Signal("late", "steer", "and then?")], after=EventEmitted)
+    await owned(run, [Signal("late", "steer", "and then?")], after=EventEmitted)
     assert run.end.type == "run.failed"
     assert received(run) == []
