@@ -10,6 +10,7 @@ from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import (
     ChildRecorded,
+    ChildStarted,
     CycleStarted,
     Entry,
     MessageAdded,
@@ -119,3 +120,22 @@ def test_a_run_gets_on_when_the_child_of_the_call_that_ran_completes_a_step():
     assert not standstill.ends_with(started(0, "bad"))
     assert not standstill.ends_with(heard(0, [1, 0, "text"], {"type": "model.started"}))
     assert standstill.ends_with(heard(0, [1, 0, "text"], {"type": "message.added"}))
+
+
+def child(index: int) -> ChildStarted:
+    return ChildStarted(at=0, index=index, tool_use=use("bad"), run="c", agent="a.bad")
+
+
+@pytest.mark.parametrize(
+    ("limit", "counts"),
+    [(3, {"crash_streak": 4}), (0, {"crash_streak": 1}), (3, {"idle_owners": 21}), (30, {"idle_owners": 31})],
+)
+def test_a_run_that_only_waits_for_children_outlives_theirs_by_one_owner(limit: int, counts: dict[str, int]) -> None:
+    waiting = after(said("bad"), started(0, "bad"), child(0))
+    assert waiting.verdict(claim(**counts), crash_limit=limit) is None
+    more = {name: count + 1 for name, count in counts.items()}
+    assert waiting.verdict(claim(**more), crash_limit=limit) is not None
+    beside_a_tool = after(*CRASHED, child(0))
+    assert beside_a_tool.verdict(claim(**counts), crash_limit=limit) is not None
+    heard_the_end = after(said("bad"), started(0, "bad"), child(0), finished(0, "bad"))
+    assert heard_the_end.verdict(claim(**counts), crash_limit=limit) is not None

@@ -43,10 +43,14 @@ class Standstill:
             for entry in entries
             if isinstance(entry.record, ToolStarted)
         }
-        tools = [begun[index] for index in sorted(state.started - state.results.keys()) if index in begun]
+        open_calls = state.started - state.results.keys()
+        tools = [begun[index] for index in sorted(open_calls) if index in begun]
         self.doing: str = doing(tools, state.call_open)
         self._tools = {name for name, _ in tools}
         self._begun: dict[int, str] = {}
+        # Of a run that only waits for children: a child that ends its owners counts them too, and fails first. The run then
+        # gets that failure as the result of the call, whether or not it got on by what it heard of the child before.
+        self._more = 1 if tools and open_calls <= state.children.keys() else 0
 
     def ends_with(self, record: Record) -> bool:
         """Whether the run gets on with this record, the next of the present owner.
@@ -69,8 +73,8 @@ class Standstill:
                 return False
 
     def verdict(self, claim: Claim, *, crash_limit: int) -> RunFailed | None:
-        """The end of the run, if too many owners of it have ended one after the other."""
-        if claim.crash_streak > crash_limit:
+        """The end of the run, if too many owners of it have ended one after the other; one more may, if it only waits for children."""
+        if claim.crash_streak > crash_limit + self._more:
             how = (
                 f"its process {claim.crash_end}"
                 if claim.crash_end
@@ -83,7 +87,7 @@ class Standstill:
                 f"crash limit is {crash_limit}. When the last one died, {self.doing} ran: {how}. "
                 "The run is not tried again",
             )
-        allowed = max(IDLE_OWNERS_LIMIT, crash_limit)  # a crashed owner is an idle one, too
+        allowed = max(IDLE_OWNERS_LIMIT, crash_limit) + self._more  # a crashed owner is an idle one, too
         if claim.idle_owners > allowed:
             return RunFailed(
                 at=now_ms(),
