@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -115,6 +116,24 @@ def test_a_run_is_named_by_the_beginning_of_its_id_or_as_the_last(started: list[
     for none in (call("show"), call("show", lost, "--last")):
         assert (none.code, "RUN: name one run, or pass --last" in none.err) == (2, True)
     assert f"run {discount}: cancelled" in call("cancel", "--last").err
+
+
+def test_each_command_that_takes_runs_takes_the_newest_by_name_and_tells_its_id(
+    started: list[str], call: Callable[..., Finished], tmp_path: Path
+):
+    lost, hello, discount = started
+    assert call("steer", "@last", "Be brief").code == 0
+    assert discount in call("show", "@last").out
+    assert f"+ {discount}: sales" in call("diff", lost, "@last").out
+    assert f"run {discount} is queued: it does not wait" in call("respond", "@last", "yes").err
+    assert call("export", "@last", "-o", str(tmp_path / "run.jsonl")).code == 0
+    assert discount in (tmp_path / "run.jsonl").read_text()
+    assert f"run {discount}" in call("doctor", "@last").out
+    (tmp_path / "shop.py").write_text("from playhead.runtime import Agent\nsales = Agent(name='sales')\n")
+    assert f"run {discount}" in call("verify", "@last", str(tmp_path / "shop.py")).out
+    assert f"run {discount}: cancelled" in call("cancel", "@last").err
+    assert f"run {discount}: deleted" in call("rm", "@last").err
+    assert f"run {hello} has not begun a cycle" in call("fork", "@last", "--at", "1").err
 
 
 def test_show_has_prompt_dates_and_tags_and_the_records_of_a_type(started: list[str], call: Callable[..., Finished]):

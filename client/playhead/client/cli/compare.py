@@ -14,7 +14,7 @@ from rich.text import Text
 
 from playhead.client.cli.page.diff import diff_page
 from playhead.client.cli.page.files import write_page
-from playhead.client.cli.reach import opened
+from playhead.client.cli.reach import NEWEST, opened
 from playhead.client.cli.render import print_json, printable
 from playhead.client.cli.telling import act_line, numbers, where_they_part
 from playhead.client.cli.watch import Json, Prefix, RunOrFile, Url
@@ -38,6 +38,7 @@ class _Compared:
     """
 
     found: RunDiff
+    names: tuple[str, str]
     drawn: tuple[Timeline, Timeline]
     costs: tuple[float | None, float | None]
 
@@ -67,20 +68,28 @@ def diff(
 
     async def main() -> _Compared:
         async with opened(left, url, prefix) as mine, opened(right, url, prefix) as theirs:
-            return await _compared(mine, theirs, table, drawn=html is not None)
+            names = _name(left, mine), _name(right, theirs)
+            return await _compared(mine, theirs, table, names=names, drawn=html is not None)
 
     compared = anyio.run(main)
-    found = compared.found
+    found, names = compared.found, compared.names
     if html is not None:
-        write_page(html, diff_page(found, names=(left, right), numbers=compared.numbers, drawn=compared.drawn))
+        write_page(html, diff_page(found, names=names, numbers=compared.numbers, drawn=compared.drawn))
     elif as_json:
         _print_json(compared)
     else:
-        _print(compared, (left, right), everything=everything)
+        _print(compared, names, everything=everything)
     raise typer.Exit(0 if found.same else 1)
 
 
-async def _compared(left: RunReader, right: RunReader, prices: Prices, *, drawn: bool) -> _Compared:
+def _name(given: str, run: RunReader) -> str:
+    """What a run is called: as it was named, unless that tells nothing of it."""
+    return run.id if given == NEWEST else given
+
+
+async def _compared(
+    left: RunReader, right: RunReader, prices: Prices, *, names: tuple[str, str], drawn: bool
+) -> _Compared:
     differ, drawings = Differ(), (Drawing(), Drawing())
     async for pages in side_by_side(left, right):
         differ.add(*pages)
@@ -92,7 +101,7 @@ async def _compared(left: RunReader, right: RunReader, prices: Prices, *, drawn:
     costs = (None, None)
     if prices:
         costs = await cost_of(left, found.left, prices), await cost_of(right, found.right, prices)
-    return _Compared(found, (drawings[0].value(), drawings[1].value()), costs)
+    return _Compared(found, names, (drawings[0].value(), drawings[1].value()), costs)
 
 
 def _print_json(compared: _Compared) -> None:

@@ -29,7 +29,9 @@ Patterns = list[str] | None
 
 
 def export(
-    run_ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="The runs' ids.")],
+    run_ids: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="The runs' ids, or the beginnings of them, or @last.")
+    ],
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="The file to write; one there is replaced.")
     ],

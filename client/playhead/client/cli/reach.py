@@ -29,6 +29,7 @@ __all__ = [
     "archive_in_use",
     "file_of",
     "kept_here",
+    "newest_run",
     "opened",
     "reach",
     "run_named",
@@ -110,10 +111,17 @@ async def opened(
 
 async def run_named(client: Client, run: str) -> Run:
     """The run of a RUN that is not a file: an id, the beginning of one, or `NEWEST`."""
-    if run != NEWEST:
-        return await client.find_run(run)
+    return client.run(await newest_run(client)) if run == NEWEST else await client.find_run(run)
+
+
+async def newest_run(client: Client) -> str:
+    """The id of the newest run.
+
+    Raises:
+        RunNotFoundError: If there is none.
+    """
     for info in await client.runs(limit=1):
-        return client.run(info.run_id)
+        return info.run_id
     raise RunNotFoundError("no runs yet; start one: playhead ask AGENT PROMPT")
 
 

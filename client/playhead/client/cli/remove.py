@@ -26,7 +26,7 @@ _AT_ONCE: Final = 100
 
 def rm(
     run_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN", help="The runs' ids, or the beginnings of them.")
+        list[str] | None, typer.Argument(metavar="RUN", help="The runs' ids, or the beginnings of them, or @last.")
     ] = None,
     older_than: Annotated[
         str | None,

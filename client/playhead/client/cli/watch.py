@@ -61,7 +61,7 @@ Url = Annotated[
 ]
 Prefix = Annotated[str, typer.Option("--prefix", metavar="PREFIX", envvar="PLAYHEAD_PREFIX", help=PREFIX_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines instead of text, for programs.")]
-_ID_HELP = "The run's id, as `ask` and `runs` print it, or the beginning of it"
+_ID_HELP = "The run's id, as `ask` and `runs` print it, or the beginning of it, or @last, the newest run"
 RunId = Annotated[str, typer.Argument(metavar="RUN", help=f"{_ID_HELP}.")]
 RunOrFile = Annotated[
     str, typer.Argument(metavar="RUN", help=f"{_ID_HELP}; or a file that `export` wrote, as FILE or FILE#RUN.")
