@@ -165,3 +165,13 @@ def test_a_child_can_only_wait_for_its_session(if_busy: IfHeld) -> None:
     record = RunSubmitted(at=0, agent="writer")
     with pytest.raises(ValueError, match="must be 'queue'"):
         NewRun("0-b", "writer", record, "ada", if_busy=if_busy, parent="0-a")
+
+
+async def test_a_session_whose_new_run_cancels_a_family_comes_before_the_sessions_of_its_children(log: Log):
+    record = RunSubmitted(at=0, agent="writer")
+    assert await log.store_session("bob", [{"role": "user", "content": [{"text": "Hello"}]}])
+    assert await log.submit(NewRun("0-a", "writer", record, "ada"))
+    assert await log.submit(NewRun("0-b", "writer", record, "bob", parent="0-a"))
+    assert await log.submit(NewRun("0-c", "writer", record, "ada", if_busy="cancel"))
+    assert [(await info(log, one)).state for one in ("0-a", "0-b", "0-c")] == ["cancelled", "cancelled", "queued"]
+    assert [one.session for one in await log.sessions()] == ["ada", "bob"]

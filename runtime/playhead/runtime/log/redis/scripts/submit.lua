@@ -80,7 +80,7 @@ if session ~= '' then
   end
   if said == -2 and redis.call('HEXISTS', about, 'created') == 0 then redis.call('HSET', about, 'created', now) end
   redis.call('HSET', about, 'used', now)
-  redis.call('ZADD', sessions, position, session)
+  redis.call('ZADD', sessions, next_position(prefix), session) -- above those that the cancel gave
   if holder_of(prefix, session) then
     redis.call('RPUSH', prefix .. 'waiting:' .. session, id)
     return 1
