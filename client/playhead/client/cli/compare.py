@@ -38,7 +38,6 @@ class _Compared:
     """
 
     found: RunDiff
-    names: tuple[str, str]
     drawn: tuple[Timeline, Timeline]
     costs: tuple[float | None, float | None]
 
@@ -66,13 +65,13 @@ def diff(
     """Compare two runs: where they part, and side by side what each did. Exit 1 if they did different things."""
     table = {} if prices is None else read_prices(prices)
 
-    async def main() -> _Compared:
+    async def main() -> tuple[_Compared, tuple[str, str]]:
         async with opened(left, url, prefix) as mine, opened(right, url, prefix) as theirs:
             names = _name(left, mine), _name(right, theirs)
-            return await _compared(mine, theirs, table, names=names, drawn=html is not None)
+            return await _compared(mine, theirs, table, drawn=html is not None), names
 
-    compared = anyio.run(main)
-    found, names = compared.found, compared.names
+    compared, names = anyio.run(main)
+    found = compared.found
     if html is not None:
         write_page(html, diff_page(found, names=names, numbers=compared.numbers, drawn=compared.drawn))
     elif as_json:
@@ -87,9 +86,7 @@ def _name(given: str, run: RunReader) -> str:
     return run.id if given == NEWEST else given
 
 
-async def _compared(
-    left: RunReader, right: RunReader, prices: Prices, *, names: tuple[str, str], drawn: bool
-) -> _Compared:
+async def _compared(left: RunReader, right: RunReader, prices: Prices, *, drawn: bool) -> _Compared:
     differ, drawings = Differ(), (Drawing(), Drawing())
     async for pages in side_by_side(left, right):
         differ.add(*pages)
@@ -101,7 +98,7 @@ async def _compared(
     costs = (None, None)
     if prices:
         costs = await cost_of(left, found.left, prices), await cost_of(right, found.right, prices)
-    return _Compared(found, names, (drawings[0].value(), drawings[1].value()), costs)
+    return _Compared(found, (drawings[0].value(), drawings[1].value()), costs)
 
 
 def _print_json(compared: _Compared) -> None:

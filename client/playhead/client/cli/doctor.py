@@ -13,11 +13,10 @@ from rich.text import Text
 from playhead.client.cli.checks.check import Check, CheckState, exit_code
 from playhead.client.cli.checks.gather import Examined, examine
 from playhead.client.cli.checks.of_run import check_file, check_run
-from playhead.client.cli.reach import NEWEST, file_of, newest_run, reach
+from playhead.client.cli.reach import file_of, reach, run_pinned
 from playhead.client.cli.render import print_json, printable
 from playhead.client.cli.tables import print_beside
 from playhead.client.cli.watch import Json, Prefix, Url
-from playhead.client.client import Client
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 
 __all__ = ["doctor"]
@@ -56,19 +55,12 @@ def doctor(
                     is_default = url is None and where == DEFAULT_URL
                     examined = await examine(where, prefix=prefix, limit=limit, strict=strict, is_default=is_default)
                 else:
-                    found = await check_run(where, prefix=prefix, run_id=await _whole_id(run_id, where, prefix))
+                    found = await check_run(where, prefix=prefix, run_id=await run_pinned(run_id, where, prefix))
                     examined = Examined(found, exit_code(found, strict=strict))
         _print(examined.checks, as_json=as_json)
         return examined.code
 
     raise typer.Exit(anyio.run(main))
-
-
-async def _whole_id(run_id: str, url: str, prefix: str) -> str:
-    if run_id != NEWEST:
-        return run_id
-    async with Client(url, prefix=prefix) as client:
-        return await newest_run(client)
 
 
 def _print(checks: Sequence[Check], *, as_json: bool) -> None:

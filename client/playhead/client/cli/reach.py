@@ -29,7 +29,7 @@ __all__ = [
     "archive_in_use",
     "file_of",
     "kept_here",
-    "newest_run",
+    "run_pinned",
     "opened",
     "reach",
     "run_named",
@@ -111,18 +111,23 @@ async def opened(
 
 async def run_named(client: Client, run: str) -> Run:
     """The run of a RUN that is not a file: an id, the beginning of one, or `NEWEST`."""
-    return client.run(await newest_run(client)) if run == NEWEST else await client.find_run(run)
+    if run != NEWEST:
+        return await client.find_run(run)
+    for info in await client.runs(limit=1):
+        return client.run(info.run_id)
+    raise RunNotFoundError("no runs yet; start one: playhead ask AGENT PROMPT")
 
 
-async def newest_run(client: Client) -> str:
-    """The id of the newest run.
+async def run_pinned(run: str, url: str, prefix: str) -> str:
+    """A RUN that always names the same run: the id of the newest one in place of `NEWEST`, else what was given.
 
     Raises:
-        RunNotFoundError: If there is none.
+        RunNotFoundError: If there is no run.
     """
-    for info in await client.runs(limit=1):
-        return info.run_id
-    raise RunNotFoundError("no runs yet; start one: playhead ask AGENT PROMPT")
+    if run != NEWEST:
+        return run
+    async with Client(url, prefix=prefix) as client:
+        return (await run_named(client, run)).id
 
 
 def with_run(run: str, url: str | None, prefix: str, act: Callable[[RunReader], Awaitable[int]]) -> None:

@@ -18,7 +18,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from playhead.client.cli.filters import Since, State, filters_of, fitting
-from playhead.client.cli.reach import NEWEST, archive_in_use, file_of, newest_run, reach
+from playhead.client.cli.reach import archive_in_use, file_of, reach, run_pinned
 from playhead.client.cli.render import EXIT_DIFFERS, EXIT_FAILED, agents_print_to_stderr, print_json, printable
 from playhead.client.cli.tables import Column, print_table
 from playhead.client.cli.verifying import Job, Outcome, verified, verify_many
@@ -114,9 +114,8 @@ async def _outcomes(
         return await _with_progress(job, named, processes)
     async with reach(url, at_rest=True) as where:
         chosen = named or await others(where, job.prefix)
-        if NEWEST in chosen:  # once, because each process would look for it at a time of its own
-            async with Client(where, prefix=job.prefix) as client:
-                chosen = [await newest_run(client) if run == NEWEST else run for run in chosen]
+        # Once, because each process would look for the newest run at a time of its own.
+        chosen = [await run_pinned(run, where, job.prefix) for run in chosen]
         return await _with_progress(replace(job, url=where), chosen, processes)
 
 
